@@ -1,0 +1,35 @@
+# make demo : set up (once), then pretrain and compare GEDI, SwAV and Barlow Twins on digits
+# make test : set up (once), then lint, types, import rules and the whole test suite
+# make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOLO_LEARN ?=
+RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
+
+.PHONY: demo test setup clean
+
+demo: setup
+	$(RUN) $(BIN)/solo-gedi demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(RUN) $(BIN)/python -m pytest
+
+setup: $(VENV)/installed
+
+# The stamp is written last, so an interrupted set-up is done again.
+$(VENV)/installed: pyproject.toml setup.py Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "solo-gedi needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install torch torchvision
+	$(BIN)/python -m pip install -e '.[test]'
+	$(BIN)/python -m pip install --no-deps solo-learn==1.0.2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

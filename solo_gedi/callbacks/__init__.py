@@ -1,0 +1,8 @@
+"""Lightning callbacks that serve any method of solo-learn's."""
+
+from solo_gedi.callbacks.checkpointer import AtomicCheckpointIO, Checkpointer
+from solo_gedi.callbacks.input_noise import InputNoise
+from solo_gedi.callbacks.random_state import RandomState
+from solo_gedi.callbacks.sample_grid import SampleGrid
+
+__all__ = ["AtomicCheckpointIO", "Checkpointer", "InputNoise", "RandomState", "SampleGrid"]

@@ -1,0 +1,66 @@
+"""Checkpoints in solo-learn's layout, never half written."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then renames it, whoever asked for it."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
+    ) -> None:
+        """Write, then rename; a checkpoint that was there before stays until the rename."""
+        # A leading dot and another suffix: no search for checkpoints takes it for one.
+        partial = Path(path).with_name(f".{Path(path).name}.partial")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        os.replace(partial, path)
+
+
+class Checkpointer(Callback):
+    """Saves `<folder>/<name>-<run id>-ep=<epoch>.ckpt` and the config as `args.json`.
+
+    solo-learn's own callback with the same layout leaves the checkpoints of several processes to
+    chance in 1.0.2 and half-written files in both generations.
+
+    Args:
+        cfg: the run's config, after parsing.
+        folder: where to save; its name is the run's id.
+        frequency: epochs between checkpoints; the last epoch is always saved.
+        keep_prev: whether to keep earlier checkpoints of this run.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: Path, frequency: int, keep_prev: bool) -> None:
+        self.cfg, self.folder = cfg, folder
+        self.frequency, self.keep_prev = frequency, keep_prev
+        self.last: Path | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the config."""
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            args = OmegaConf.to_container(self.cfg)
+            partial = self.folder / ".args.json.partial"
+            partial.write_text(json.dumps(args, indent=2))
+            os.replace(partial, self.folder / "args.json")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, and only then drop the checkpoint before."""
+        epoch = trainer.current_epoch
+        if epoch % self.frequency and epoch + 1 != trainer.max_epochs:
+            return
+        path = self.folder / f"{self.cfg.name}-{self.folder.name}-ep={epoch}.ckpt"
+        trainer.save_checkpoint(path)  # on every process: each has chains to hand in
+        if trainer.is_global_zero and self.last not in (None, path) and not self.keep_prev:
+            self.last.unlink(missing_ok=True)  # type: ignore[union-attr]
+        self.last = path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what a resumed run must drop it finds in its folder."""
+        return {}

@@ -1,0 +1,29 @@
+"""The command line: `solo-gedi <command> ...`."""
+
+import sys
+
+COMMANDS = {
+    "pretrain": "pretrain a method, with solo-learn's config syntax",
+    "linear": "train the linear probe on a pretrained backbone",
+    "demo": "GEDI, SwAV and Barlow Twins on digits, side by side, in minutes",
+}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    if command not in COMMANDS:
+        usage = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+        asked = command in ("-h", "--help")
+        print(f"usage: solo-gedi COMMAND ...\n\n{usage}", file=sys.stdout if asked else sys.stderr)
+        sys.exit(0 if asked else 2)
+    # Imported late: help must not wait for torch.
+    from importlib import import_module
+
+    from solo_gedi.errors import ConfigError
+
+    try:
+        import_module(f"solo_gedi.cli.{command}").main(arguments)
+    except ConfigError as error:
+        print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
+        sys.exit(2)

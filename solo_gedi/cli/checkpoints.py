@@ -1,0 +1,106 @@
+"""Finding and reading checkpoints."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from solo_gedi.errors import ConfigError
+
+# What may differ between a run and the one that goes on with it.
+_VOLATILE = (
+    "auto_resume",
+    "checkpoint",
+    "resume_from_checkpoint",
+    "wandb",
+    "wandb_run_id",
+    "accelerator",
+    "enable_progress_bar",
+    "log_every_n_steps",
+)
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of Lightning's, tensors and builtins only.
+
+    Raises:
+        ConfigError: if there is no such file, or it is truncated or something else.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"checkpoint {path} does not exist (from {Path.cwd()})")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different class for every way to be broken
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"checkpoint {path} cannot be read: {first_line}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ConfigError(f"checkpoint {path} has no state_dict: it is not one of Lightning's")
+    return checkpoint
+
+
+def saved_config(path: Path) -> DictConfig | None:
+    """The config that solo-learn keeps beside a checkpoint, if it is there."""
+    args = path.parent / "args.json"
+    return OmegaConf.create(json.loads(args.read_text())) if args.is_file() else None
+
+
+def check_state(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> None:
+    """Check that saved weights fit a network, key by key and shape by shape.
+
+    Raises:
+        ConfigError: naming the first difference.
+    """
+    for key, value in own.items():
+        if key not in state:
+            raise ConfigError(f"checkpoint {path} lacks {key}: it is of another network")
+        if state[key].shape != value.shape:
+            raise ConfigError(
+                f"checkpoint {path} has {key} of shape {tuple(state[key].shape)}, "
+                f"the config asks for {tuple(value.shape)}"
+            )
+    if extra := sorted(set(state) - set(own)):
+        raise ConfigError(f"checkpoint {path} has {extra[0]}, which the config's network lacks")
+
+
+def backbone_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The backbone's weights in a checkpoint, by the backbone's own keys.
+
+    Early versions of solo-learn called it `encoder`.
+    """
+    state = checkpoint["state_dict"]
+    for prefix in ("backbone.", "encoder."):
+        if found := {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}:
+            return found
+    return {}
+
+
+def _identity(args: dict[str, Any]) -> str:
+    kept = {key: value for key, value in args.items() if key not in _VOLATILE}
+    return json.dumps(kept, sort_keys=True)
+
+
+def find_unfinished(cfg: DictConfig, folder: Path) -> Path | None:
+    """The newest checkpoint of an unfinished run with the same config.
+
+    solo-learn's own search compares a part of the config and not `method_kwargs`, so that two
+    variants of a method would go on with each other's weights.
+
+    Args:
+        cfg: the parsed config; `auto_resume.max_hours` bounds the checkpoint's age.
+        folder: where the runs of the method lie.
+    """
+    wanted = _identity(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
+    oldest = time.time() - 3600 * cfg.auto_resume.max_hours
+    checkpoints = [p for p in folder.glob("*/*-ep=*.ckpt") if p.stat().st_mtime >= oldest]
+    for path in sorted(checkpoints, key=lambda p: p.stat().st_mtime, reverse=True):
+        epoch = re.search(r"-ep=(\d+)\.ckpt$", path.name)
+        args = path.parent / "args.json"
+        finished = epoch is None or int(epoch[1]) + 1 >= cfg.max_epochs
+        if not finished and args.is_file() and _identity(json.loads(args.read_text())) == wanted:
+            return path
+    return None

@@ -1,0 +1,141 @@
+"""A run: its folder, loggers, callbacks and Trainer."""
+
+import inspect
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, OmegaConf
+
+from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, RandomState
+from solo_gedi.cli import checkpoints
+from solo_gedi.errors import ConfigError
+
+
+def num_devices(cfg: DictConfig) -> int:
+    """How many devices a config's `devices` means: a list of them, a number, or "auto".
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    devices = OmegaConf.to_container(cfg).get("devices")  # type: ignore[union-attr]
+    if isinstance(devices, list):
+        return len(devices)
+    if devices == "auto":
+        return max(1, torch.cuda.device_count())
+    try:
+        return int(devices)
+    except (TypeError, ValueError):
+        raise ConfigError(f'devices must be a list, a number or "auto", got {devices!r}') from None
+
+
+def parse(cfg: DictConfig, parse_cfg: Any) -> DictConfig:
+    """solo-learn's parsing of a config, which wants a list of devices to count."""
+    devices = cfg.devices
+    cfg.devices = list(range(num_devices(cfg)))
+    cfg = parse_cfg(cfg)
+    cfg.devices = devices
+    return cfg
+
+
+class Run:
+    """Where a run keeps its files, and whether it goes on with an earlier one.
+
+    Args:
+        cfg: parsed config.
+        kind: the method, or "linear"; the folder is `<checkpoint.dir>/<kind>/<run id>`.
+
+    Attributes:
+        folder: of this run.
+        resume_from: checkpoint to go on with, or None.
+
+    Raises:
+        ConfigError: if the checkpoint to resume from cannot be read.
+    """
+
+    def __init__(self, cfg: DictConfig, kind: str) -> None:
+        self.cfg = cfg
+        parent = Path(cfg.checkpoint.dir) / kind
+        self.resume_from: Path | None = None
+        if cfg.resume_from_checkpoint is not None:
+            self.resume_from = Path(cfg.resume_from_checkpoint)
+        elif cfg.auto_resume.enabled:
+            self.resume_from = checkpoints.find_unfinished(cfg, parent)
+        if self.resume_from is not None:
+            print(f"Resuming from {self.resume_from}", flush=True)
+        goes_on = self.resume_from is not None and self.resume_from.parent.parent == parent
+        self.folder = self.resume_from.parent if goes_on else _new_folder(parent)  # type: ignore[union-attr]
+
+    def check_resume(self, model: LightningModule) -> None:
+        """Check, before anything runs, that the checkpoint fits the model."""
+        if self.resume_from is not None:
+            state = checkpoints.load(self.resume_from)["state_dict"]
+            checkpoints.check_state(state, model.state_dict(), self.resume_from)
+
+    def fit(
+        self, model: LightningModule, train: Any, val: Any, callbacks: list[Callback]
+    ) -> Trainer:
+        """Train, with checkpoints, loggers and random states as the config says."""
+        cfg = self.cfg
+        callbacks = [*callbacks, RandomState()]
+        if cfg.checkpoint.enabled:
+            frequency, keep = cfg.checkpoint.frequency, cfg.checkpoint.keep_prev
+            callbacks.append(Checkpointer(cfg, self.folder, frequency, keep))
+        if cfg.wandb.enabled:
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        known = inspect.signature(Trainer.__init__).parameters
+        settings: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+        settings = {key: value for key, value in settings.items() if key in known}
+        settings["strategy"] = (
+            DDPStrategy(find_unused_parameters=False)
+            if cfg.strategy == "ddp"
+            else cfg.strategy or "auto"
+        )
+        if isinstance(settings["devices"], str) and settings["devices"].isdigit():
+            settings["devices"] = int(settings["devices"])
+        trainer = Trainer(
+            **settings,
+            logger=self._loggers(model),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=False,
+        )
+        trainer.fit(model, train, val, ckpt_path=self.resume_from)
+        return trainer
+
+    def _loggers(self, model: LightningModule) -> list[Logger]:
+        # A resumed run logs to `logs/version_1` and so on: nothing is overwritten.
+        loggers: list[Logger] = [CSVLogger(self.folder, name="logs")]
+        if self.cfg.wandb.enabled:
+            loggers.append(_wandb_logger(self.cfg, self.folder.name))
+        return loggers
+
+
+def _wandb_logger(cfg: DictConfig, run_id: str) -> WandbLogger:
+    try:
+        logger = WandbLogger(
+            name=cfg.name,
+            project=cfg.wandb.project,
+            entity=cfg.wandb.entity,
+            offline=cfg.wandb.offline,
+            resume="allow",
+            id=run_id,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError("wandb.enabled=true needs wandb: pip install wandb") from error
+    logger.log_hyperparams(OmegaConf.to_container(cfg))
+    return logger
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder that does not exist yet, named after the time."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder, n = parent / stamp, 1
+    while folder.exists():
+        folder, n = parent / f"{stamp}-{n}", n + 1
+    return folder

@@ -1,0 +1,23 @@
+"""GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
+
+from solo_gedi.core.energy import EnergyHead, input_gradient, log_density
+from solo_gedi.core.failure_modes import cluster_entropy
+from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
+from solo_gedi.core.objective import GEDIObjective
+from solo_gedi.core.replay_buffer import ReplayBuffer
+from solo_gedi.core.sgld import evaluation_mode, langevin_step, sample_sgld
+
+__all__ = [
+    "EnergyHead",
+    "GEDIObjective",
+    "ReplayBuffer",
+    "cluster_entropy",
+    "evaluation_mode",
+    "generative_loss",
+    "input_gradient",
+    "invariance_loss",
+    "langevin_step",
+    "log_density",
+    "prior_loss",
+    "sample_sgld",
+]

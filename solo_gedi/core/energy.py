@@ -1,0 +1,70 @@
+"""The energy-based reading of a classifier: p(x) is the sum of its exponentiated logits (Eq. 6)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+class EnergyHead(nn.Module):
+    """The discriminative head f of Eq. 6: one hidden layer, then one logit per cluster.
+
+    Args:
+        in_dim: size h of the encoder's features.
+        hidden_dim: units of the hidden layer (the paper: 2h on images, 4 on the toy sets).
+        num_clusters: number of clusters c, at least 2.
+        temperature: tau > 0, by which the logits are divided.
+
+    Raises:
+        ValueError: for fewer than two clusters or a temperature that is not positive.
+    """
+
+    def __init__(
+        self, in_dim: int, hidden_dim: int, num_clusters: int, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        if num_clusters < 2:
+            raise ValueError(f"num_clusters must be at least 2, got {num_clusters}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
+        # The paper leaves the activation open; a leaky one leaves no unit without a gradient.
+        self.layers = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim), nn.LeakyReLU(0.2), nn.Linear(hidden_dim, num_clusters)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (n, h) -> logits f(features) / tau, (n, c)."""
+        return self.layers(features) / self.temperature
+
+
+def log_density(logits: Tensor) -> Tensor:
+    """log p(x) up to the constant log Gamma, Eq. 6.
+
+    Args:
+        logits: (n, c), already divided by the temperature.
+
+    Returns:
+        (n,): log sum_y exp(logits_y); the energy is its negative.
+    """
+    return torch.logsumexp(logits, dim=-1)
+
+
+def input_gradient(log_density_fn: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-density and its gradient in the input (the score); no parameter gets a gradient.
+
+    Args:
+        log_density_fn: (n, ...) -> (n,), independent over n.
+        x: (n, ...).
+
+    Returns:
+        log p(x) (n,) and grad_x log p(x) (n, ...), both detached.
+    """
+    # inference_mode(False), since enable_grad alone does not undo an enclosing inference_mode.
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        log_p = log_density_fn(x)
+        (grad,) = torch.autograd.grad(log_p.sum(), x)
+    return log_p.detach(), grad

@@ -1,0 +1,16 @@
+"""The triad of failure modes, measured."""
+
+import torch
+from torch import Tensor
+
+
+def cluster_entropy(logits: Tensor) -> Tensor:
+    """Entropy of the mean prediction q(y), in nats: 0 is cluster collapse, log c even use.
+
+    Args:
+        logits: (n, c).
+
+    Returns:
+        Scalar in [0, log c].
+    """
+    return torch.special.entr(logits.softmax(-1).mean(0)).sum()

@@ -1,0 +1,61 @@
+"""The three terms of the GEDI objective (Eq. 5), each to be minimised.
+
+Logits are (n, c) and already divided by the temperature.
+"""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
+from torch import Tensor
+
+
+def generative_loss(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:
+    """L_GEN: raises the density of the data over that of the model's samples (Eq. 11, negated).
+
+    Args:
+        data_log_density: (n,) log p of data, up to the constant.
+        sample_log_density: (m,) log p of samples from the model, which carry no gradient.
+
+    Returns:
+        Scalar whose parameter gradient estimates that of CE(p, p_Theta).
+    """
+    return sample_log_density.mean() - data_log_density.mean()
+
+
+def invariance_loss(logits: Tensor, view_logits: Tensor) -> Tensor:
+    """L_INV: both views of a point should fall, with confidence, into the same cluster (Eq. 3).
+
+    Args:
+        logits: (n, c) of the points x.
+        view_logits: (n, c) of their transformed versions x'.
+
+    Returns:
+        Scalar CE(p(y|x'), p(y|x)) >= 0, mean over the batch; gradients flow through both.
+    """
+    return -(view_logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
+    """L_PRIOR: the clusters should be used as often as the prior says (Eq. 3).
+
+    Args:
+        logits: (n, c).
+        prior: (c,) probabilities p(y); uniform when None.
+
+    Returns:
+        Scalar CE(p(y), q(y)) >= H(p(y)), with q(y) the mean prediction of the batch; under
+        several processes, of the global batch (which needs the same n in each).
+    """
+    log_q = _log_mean_prediction(logits)
+    return -log_q.mean() if prior is None else -(prior * log_q).sum()
+
+
+def _log_mean_prediction(logits: Tensor) -> Tensor:
+    """log q(y), (c,); kept in the log domain, since q(y) of an empty cluster underflows to 0."""
+    log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
+    if not (dist.is_available() and dist.is_initialized()):
+        return log_mean
+    means = torch.stack(dist_nn.all_gather(log_mean))
+    return means.logsumexp(0) - math.log(len(means))

@@ -1,0 +1,105 @@
+"""Persistent SGLD chains."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+# Called as torch.rand is: init_fn((n, *sample_shape), generator=..., device=...) -> fresh chains.
+InitFn = Callable[..., Tensor]
+
+
+class ReplayBuffer:
+    """Chains that go on from one training step to the next, restarted now and then.
+
+    A plain object rather than a module buffer: DDP would overwrite every process's chains with
+    those of process 0 at each forward pass.
+
+    Args:
+        size: number of chains kept.
+        sample_shape: shape of one sample.
+        reinit_prob: probability, for each drawn chain, of starting afresh.
+        init_fn: called as `init_fn((n, *sample_shape), generator=..., device=...)`; gives fresh
+            chains of that shape.
+        device: where the chains live.
+        generator: source of all randomness, on the same device.
+
+    Raises:
+        ValueError: for a size below 1 or a probability outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        size: int,
+        sample_shape: Sequence[int],
+        reinit_prob: float,
+        init_fn: InitFn,
+        *,
+        device: torch.device | str | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        if not 0 <= reinit_prob <= 1:
+            raise ValueError(f"reinit_prob must be in [0, 1], got {reinit_prob}")
+        self.sample_shape = tuple(sample_shape)
+        self.reinit_prob = reinit_prob
+        self.device = torch.device(device or "cpu")
+        self.generator = generator
+        self._init_fn = init_fn
+        self.chains = self._fresh(size)
+
+    def __len__(self) -> int:
+        return len(self.chains)
+
+    def _fresh(self, n: int) -> Tensor:
+        return self._init_fn((n, *self.sample_shape), generator=self.generator, device=self.device)
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """Draw n different chains, each restarted with probability `reinit_prob`.
+
+        One slot is drawn from each of n equal stretches of the buffer, laid out from a random
+        origin: every slot is equally likely, none comes twice, and the work is O(n).
+
+        Returns:
+            chains (n, *sample_shape) and the slots (n,) to give back to `write`.
+
+        Raises:
+            ValueError: for n above the size of the buffer.
+        """
+        size = len(self)
+        if n > size:
+            raise ValueError(f"cannot draw {n} different chains from a buffer of {size}")
+        stretch = size // n
+        origin = self._randint(size, 1)
+        offset = self._randint(stretch, n)
+        slots = (origin + stretch * torch.arange(n, device=self.device) + offset) % size
+        restart = torch.rand(n, generator=self.generator, device=self.device) < self.reinit_prob
+        restart = restart.view(n, *[1] * len(self.sample_shape))
+        return torch.where(restart, self._fresh(n), self.chains[slots]), slots
+
+    def _randint(self, high: int, n: int) -> Tensor:
+        return torch.randint(high, (n,), generator=self.generator, device=self.device)
+
+    def write(self, slots: Tensor, chains: Tensor) -> None:
+        """Put moved chains (n, *sample_shape) back into their slots (n,)."""
+        self.chains[slots] = chains.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The chains and the generator's state; tensors and builtins only."""
+        generator = None if self.generator is None else self.generator.get_state()
+        return {"chains": self.chains, "generator": generator, "device": self.device.type}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up saved chains, and the randomness too if saved on the same kind of device.
+
+        Raises:
+            ValueError: if the saved buffer has another size or sample shape.
+        """
+        saved, own = tuple(state["chains"].shape), tuple(self.chains.shape)
+        if saved != own:
+            raise ValueError(f"the saved replay buffer has shape {saved}, this one {own}")
+        self.chains = state["chains"].to(self.device, copy=True)
+        if self.generator is not None and state["device"] == self.device.type:
+            self.generator.set_state(state["generator"].cpu())

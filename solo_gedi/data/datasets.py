@@ -1,0 +1,149 @@
+"""digits, moons, circles and SVHN, in the form that solo-learn's data loading gives."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits, make_circles, make_moons
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+from torchvision.datasets import SVHN
+
+from solo_gedi.errors import ConfigError
+
+Transform = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What the rest of the package must know of a data set.
+
+    Attributes:
+        num_classes: number of classes.
+        images: called with `data.train_path` or `data.val_path`, the split and a transform, gives
+            the labelled images; None for points.
+        points: called with the number of points gives fresh (points, labels); None for images.
+        mean: per channel, of pixels in [0, 1].
+        std: per channel.
+        box: fresh chains on points are uniform over [-box, box].
+    """
+
+    num_classes: int
+    images: Callable[..., Dataset] | None = None
+    points: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    box: float = 1.0
+
+
+@cache
+def _digits_split() -> dict[str, np.ndarray]:
+    labels = load_digits().target
+    rest, test = train_test_split(
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
+    train, val = train_test_split(rest, test_size=360, stratify=labels[rest], random_state=0)
+    return {"train": train, "val": val, "test": test}
+
+
+class Digits(Dataset):
+    """scikit-learn's digits: 1,797 grey 8x8 images of handwritten digits, inside its wheel.
+
+    A fixed stratified split: `train` (1,077), `val` (360, to tune on), `test` (360).
+
+    Args:
+        path: which of the three; it stands where other data sets have a folder.
+        train: unused, for the signature shared with other data sets.
+        transform: applied to the PIL image (mode L).
+
+    Raises:
+        ConfigError: for another split.
+    """
+
+    def __init__(self, path: str, train: bool, transform: Transform | None = None) -> None:
+        if path not in _digits_split():
+            raise ConfigError(
+                f"data.train_path and data.val_path of digits name a split: "
+                f"train, val or test, not {path!r}"
+            )
+        digits, chosen = load_digits(), _digits_split()[path]
+        self.images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+        self.targets = digits.target[chosen]
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = Image.fromarray(self.images[index])
+        return self.transform(image) if self.transform else image, int(self.targets[index])
+
+
+def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset:
+    """SVHN's train or test split (not "extra"), downloaded by torchvision where it is missing."""
+    try:
+        return SVHN(Path(path), "train" if train else "test", transform, download=True)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"data path {path!r} holds no SVHN and it could not be downloaded: {error}"
+        ) from error
+    except ImportError as error:
+        raise ConfigError("data.dataset=svhn needs scipy: pip install scipy") from error
+
+
+def _seed() -> int:
+    """Drawn from torch's global state, which a resumed run brings back."""
+    return int(torch.randint(2**31 - 1, ()))
+
+
+def _moons(n: int) -> tuple[Tensor, Tensor]:
+    """Two moons as in the generator of reference [7]."""
+    points, labels = make_moons(n, noise=0.1, random_state=_seed())
+    return torch.from_numpy(points * 2 + [-1, -0.2]).float(), torch.from_numpy(labels)
+
+
+def _circles(n: int) -> tuple[Tensor, Tensor]:
+    """Two circles as in the generator of reference [7]."""
+    points, labels = make_circles(n, factor=0.5, noise=0.08, random_state=_seed())
+    return torch.from_numpy(points * 3).float(), torch.from_numpy(labels)
+
+
+class FreshPoints(IterableDataset):
+    """Batches of points drawn anew each time they are asked for, without end.
+
+    Give it to a DataLoader with `batch_size=None`: an item is a batch, `(indices, views, labels)`
+    for training as in solo-learn, or `(points, labels)` where `views` is 0.
+
+    Args:
+        points: called with n gives (points (n, d), labels (n,)).
+        batch_size: n.
+        views: copies of the points in a training batch; the method perturbs each.
+    """
+
+    def __init__(
+        self, points: Callable[[int], tuple[Tensor, Tensor]], batch_size: int, views: int = 0
+    ) -> None:
+        self.points, self.batch_size, self.views = points, batch_size, views
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while True:
+            points, labels = self.points(self.batch_size)
+            if self.views:
+                views = [points.clone() for _ in range(self.views)]
+                yield torch.arange(self.batch_size), views, labels
+            else:
+                yield points, labels
+
+
+DATASETS = {
+    "digits": DatasetSpec(10, images=Digits, mean=(0.5,), std=(0.5,)),
+    "svhn": DatasetSpec(10, images=_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197)),
+    "moons": DatasetSpec(2, points=_moons, box=4.0),
+    "circles": DatasetSpec(2, points=_circles, box=4.0),
+}

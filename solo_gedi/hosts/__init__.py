@@ -1,0 +1,80 @@
+"""The installed solo-learn, whichever generation it is, behind one set of names.
+
+`GENERATION` is "github" (1.0.5 and later) or "pypi" (1.0.2). Nothing outside this package
+imports solo-learn. What the names below mean:
+
+- `BaseMethod`, `LinearModel`, `METHODS`: solo-learn's, built from a config as in 1.0.6;
+- `WeightedKNN`: its kNN metric;
+- `BACKBONES`: name -> factory(method, **kwargs), which the methods build from;
+- `add_method`, `add_backbone`, `add_dataset`, `has_dataset`: its registries;
+- `mend()`: repairs what keeps it from running on today's libraries;
+- `build_transform(dataset, augmentation)`, `multi_view(transforms, copies)`: its augmentations;
+- `pretrain_images(cfg, transform)`, `labelled_images(cfg)`: its data sets;
+- `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
+"""
+
+from solo_gedi.hosts._detect import GENERATION, describe
+from solo_gedi.hosts._shared import build_backbone, features_dim, normalization
+
+if GENERATION == "github":
+    from solo_gedi.hosts.github import (
+        BACKBONES,
+        METHODS,
+        BaseMethod,
+        LinearModel,
+        WeightedKNN,
+        add_backbone,
+        add_dataset,
+        add_method,
+        build_transform,
+        has_dataset,
+        labelled_images,
+        mend,
+        multi_view,
+        parse_linear,
+        parse_pretrain,
+        pretrain_images,
+    )
+else:
+    from solo_gedi.hosts.pypi import (
+        BACKBONES,
+        METHODS,
+        BaseMethod,
+        LinearModel,
+        WeightedKNN,
+        add_backbone,
+        add_dataset,
+        add_method,
+        build_transform,
+        has_dataset,
+        labelled_images,
+        mend,
+        multi_view,
+        parse_linear,
+        parse_pretrain,
+        pretrain_images,
+    )
+
+__all__ = [
+    "BACKBONES",
+    "GENERATION",
+    "METHODS",
+    "BaseMethod",
+    "LinearModel",
+    "WeightedKNN",
+    "add_backbone",
+    "add_dataset",
+    "add_method",
+    "build_backbone",
+    "build_transform",
+    "describe",
+    "features_dim",
+    "has_dataset",
+    "labelled_images",
+    "mend",
+    "multi_view",
+    "normalization",
+    "parse_linear",
+    "parse_pretrain",
+    "pretrain_images",
+]

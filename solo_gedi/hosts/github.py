@@ -1,0 +1,130 @@
+"""solo-learn 1.0.5 and later, from GitHub: almost only re-exports."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import Dataset
+
+from solo_gedi.hosts._shared import (
+    BackboneFactory,
+    FewClassesMixin,
+    WeightedKNNMixin,
+    with_normalization,
+)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its imports of names that timm has since moved
+    import solo.methods.base
+    from solo.args import linear as linear_args
+    from solo.args import pretrain as pretrain_args
+    from solo.args.linear import parse_cfg as parse_linear
+    from solo.args.pretrain import parse_cfg as parse_pretrain
+    from solo.data.classification_dataloader import prepare_datasets as prepare_labelled
+    from solo.data.classification_dataloader import prepare_transforms
+    from solo.data.pretrain_dataloader import (
+        FullTransformPipeline,
+        NCropAugmentation,
+        build_transform_pipeline,
+        prepare_datasets,
+    )
+    from solo.methods import METHODS
+    from solo.methods import linear as solo_linear
+    from solo.methods.base import BaseMethod
+    from solo.utils.knn import WeightedKNNClassifier
+
+BACKBONES = BaseMethod._BACKBONES
+
+
+class WeightedKNN(WeightedKNNMixin, WeightedKNNClassifier):
+    """solo-learn's weighted kNN on today's torchmetrics."""
+
+
+class LinearModel(FewClassesMixin, solo_linear.LinearModel):
+    """solo-learn's linear probe, also for fewer than five classes."""
+
+
+def mend() -> None:
+    """Make online kNN work on today's torchmetrics, for solo-learn's own methods too."""
+    solo.methods.base.WeightedKNNClassifier = WeightedKNN
+
+
+def add_method(name: str, method: type) -> None:
+    """Make `method: name` known."""
+    METHODS[name] = method
+
+
+def add_backbone(name: str, factory: BackboneFactory) -> None:
+    """Make `backbone.name: name` known."""
+    BACKBONES[name] = factory
+
+
+def add_dataset(name: str, num_classes: int) -> None:
+    """Let configs name a data set."""
+    for args in (pretrain_args, linear_args):
+        args._N_CLASSES_PER_DATASET[name] = num_classes
+        if name not in args._SUPPORTED_DATASETS:
+            args._SUPPORTED_DATASETS.append(name)
+
+
+def has_dataset(name: str) -> bool:
+    """Whether configs may name a data set."""
+    return name in pretrain_args._SUPPORTED_DATASETS
+
+
+def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
+    """solo-learn's augmentation pipeline for one entry of `augmentations`."""
+    return build_transform_pipeline(
+        dataset, OmegaConf.create(with_normalization(dataset, augmentation))
+    )
+
+
+def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callable:
+    """The pipeline that gives `copies[i]` views by `transforms[i]`, as one list."""
+    return FullTransformPipeline(
+        [NCropAugmentation(transform, n) for transform, n in zip(transforms, copies, strict=True)]
+    )
+
+
+def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
+    """The training images of a data set of solo-learn's: (index, views, label)."""
+    return prepare_datasets(
+        cfg.data.dataset,
+        transform,
+        train_data_path=cfg.data.train_path,
+        data_format=cfg.data.format,
+        no_labels=cfg.data.no_labels,
+        data_fraction=cfg.data.fraction,
+    )
+
+
+def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:
+    """Training and validation images of a data set of solo-learn's, with its fixed pipelines."""
+    return prepare_labelled(
+        cfg.data.dataset,
+        *prepare_transforms(cfg.data.dataset),
+        train_data_path=cfg.data.train_path,
+        val_data_path=cfg.data.val_path,
+        data_format=cfg.data.format,
+        data_fraction=cfg.data.fraction,
+    )
+
+
+__all__ = [
+    "BACKBONES",
+    "METHODS",
+    "BaseMethod",
+    "LinearModel",
+    "WeightedKNN",
+    "add_backbone",
+    "add_dataset",
+    "add_method",
+    "build_transform",
+    "has_dataset",
+    "labelled_images",
+    "mend",
+    "multi_view",
+    "parse_linear",
+    "parse_pretrain",
+    "pretrain_images",
+]

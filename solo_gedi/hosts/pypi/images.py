@@ -1,0 +1,89 @@
+"""solo-learn 1.0.2's augmentations and image data sets, from a config."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch.utils.data import Dataset
+
+from solo_gedi.errors import ConfigError
+from solo_gedi.hosts._shared import with_normalization
+from solo_gedi.hosts.pypi import solo
+
+_KNOWN = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
+
+
+def _needs_github(setting: str) -> ConfigError:
+    return ConfigError(f"{setting} needs solo-learn's GitHub version; 1.0.2 is installed")
+
+
+def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
+    """solo-learn's augmentation pipeline for one entry of `augmentations`.
+
+    Raises:
+        ConfigError: for a step that 1.0.2 does not have.
+    """
+    if not augmentation.rrc.enabled:
+        raise _needs_github("augmentations.rrc.enabled=false")
+    if augmentation.equalization.prob:
+        raise _needs_github("augmentations.equalization.prob > 0")
+    jitter = augmentation.color_jitter
+    normalization = {
+        name: tuple(value)
+        for name, value in with_normalization(dataset, augmentation).items()
+        if name in ("mean", "std")
+    }
+    known = dataset in _KNOWN and dataset != "custom"
+    return solo.pretrain_dataloader.prepare_transform(
+        dataset if known else "custom",
+        brightness=jitter.get("brightness", 0),
+        contrast=jitter.get("contrast", 0),
+        saturation=jitter.get("saturation", 0),
+        hue=jitter.get("hue", 0),
+        color_jitter_prob=jitter.prob,
+        gray_scale_prob=augmentation.grayscale.prob,
+        horizontal_flip_prob=augmentation.horizontal_flip.prob,
+        gaussian_prob=augmentation.gaussian_blur.prob,
+        solarization_prob=augmentation.solarization.prob,
+        min_scale=augmentation.rrc.crop_min_scale,
+        max_scale=augmentation.rrc.crop_max_scale,
+        crop_size=augmentation.crop_size,
+        **({} if known else normalization),
+    )
+
+
+def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callable:
+    """The pipeline that gives `copies[i]` views by `transforms[i]`, as one list."""
+    return solo.pretrain_dataloader.prepare_n_crop_transform(list(transforms), list(copies))
+
+
+def _refuse_formats(cfg: DictConfig) -> None:
+    if cfg.data.format != "image_folder":
+        raise _needs_github(f"data.format={cfg.data.format}")
+    if cfg.data.fraction > 0:
+        raise _needs_github("data.fraction")
+
+
+def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
+    """The training images of a data set of solo-learn's: (index, views, label)."""
+    _refuse_formats(cfg)
+    return solo.pretrain_dataloader.prepare_datasets(
+        cfg.data.dataset,
+        transform,
+        data_dir=Path(cfg.data.train_path),
+        train_dir=".",
+        no_labels=cfg.data.no_labels,
+    )
+
+
+def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:
+    """Training and validation images of a data set of solo-learn's, with its fixed pipelines."""
+    _refuse_formats(cfg)
+    loader = solo.classification_dataloader
+    return loader.prepare_datasets(
+        cfg.data.dataset,
+        *loader.prepare_transforms(cfg.data.dataset),
+        data_dir=".",
+        train_dir=cfg.data.train_path,
+        val_dir=cfg.data.val_path,
+    )

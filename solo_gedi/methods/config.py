@@ -1,0 +1,122 @@
+"""What `method_kwargs` of GEDI and JEM may hold, with the defaults and their checks."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from solo_gedi.errors import ConfigError
+
+
+@dataclass
+class Weights:
+    """Weights of the loss terms; 0 switches a term off and skips its cost.
+
+    Attributes:
+        gen: generative term (Eq. 11).
+        inv: invariance term (Eq. 3).
+        prior: prior, or uniformity, term (Eq. 3).
+    """
+
+    gen: float = 1.0
+    inv: float = 50.0
+    prior: float = 25.0
+
+
+@dataclass
+class SGLD:
+    """The sampler and its replay buffer (Tables 3 and 5).
+
+    Attributes:
+        num_steps: Langevin steps per training step.
+        step_size: factor of the gradient, for samples in [-1, 1].
+        noise_std: standard deviation of the noise of a step.
+        buffer_size: chains kept, per process.
+        reinit_prob: probability of restarting a drawn chain.
+    """
+
+    num_steps: int = 20
+    step_size: float = 1.0
+    noise_std: float = 0.01
+    buffer_size: int = 10000
+    reinit_prob: float = 0.05
+
+
+@dataclass
+class MethodKwargs:
+    """`method_kwargs` of `method: gedi` and `method: jem`.
+
+    Attributes:
+        proj_hidden_dim: units of the head's hidden layer.
+        num_clusters: clusters c; null takes the number of classes.
+        temperature: tau, by which the logits are divided.
+        input_noise_std: Gaussian noise on the training views, for pixels in [-1, 1].
+        weights: of the loss terms.
+        sgld: the sampler.
+        energy_l2: weight of the mean squared log-density of data and samples.
+    """
+
+    proj_hidden_dim: int = 256
+    num_clusters: int | None = None
+    temperature: float = 1.0
+    input_noise_std: float = 0.03
+    weights: Weights = field(default_factory=Weights)
+    sgld: SGLD = field(default_factory=SGLD)
+    energy_l2: float = 0.0
+
+
+def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
+    """A config whose `method_kwargs` are complete and can work.
+
+    Args:
+        cfg: solo-learn's config; needs `data.num_classes` and `optimizer.batch_size`.
+        defaults: those of the method.
+
+    Raises:
+        ConfigError: naming the key, what was given and what would be right.
+    """
+    try:
+        # A structured config refuses unknown keys and values of another type.
+        kwargs: Any = OmegaConf.merge(OmegaConf.structured(defaults), cfg.method_kwargs or {})
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        raise ConfigError(f"method_kwargs.{key}: {_reason(error, defaults, key)}") from error
+    if kwargs.num_clusters is None:
+        kwargs.num_clusters = max(2, cfg.data.num_classes)
+    sgld, weights = kwargs.sgld, kwargs.weights
+    bounds = {
+        "proj_hidden_dim": (kwargs.proj_hidden_dim >= 1, "at least 1"),
+        "num_clusters": (kwargs.num_clusters >= 2, "at least 2"),
+        "temperature": (kwargs.temperature > 0, "above 0"),
+        "input_noise_std": (kwargs.input_noise_std >= 0, "at least 0"),
+        "energy_l2": (kwargs.energy_l2 >= 0, "at least 0"),
+        "weights.gen": (weights.gen >= 0, "at least 0"),
+        "weights.inv": (weights.inv >= 0, "at least 0"),
+        "weights.prior": (weights.prior >= 0, "at least 0"),
+        "weights": (any(weights.values()), "such that one weight is positive"),
+        "sgld.num_steps": (sgld.num_steps >= 1, "at least 1"),
+        "sgld.step_size": (sgld.step_size > 0, "above 0"),
+        "sgld.noise_std": (sgld.noise_std >= 0, "at least 0"),
+        "sgld.reinit_prob": (0 <= sgld.reinit_prob <= 1, "in [0, 1]"),
+        "sgld.buffer_size": (
+            sgld.buffer_size >= cfg.optimizer.batch_size,
+            f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
+        ),
+    }
+    for key, (holds, rule) in bounds.items():
+        if not holds:
+            given = OmegaConf.select(kwargs, key)
+            raise ConfigError(f"method_kwargs.{key} must be {rule}, got {given}")
+    # A plain node again: solo-learn writes configs to JSON and wandb.
+    cfg.method_kwargs = OmegaConf.to_container(kwargs)
+    return cfg
+
+
+def _reason(error: OmegaConfBaseException, defaults: MethodKwargs, key: str) -> str:
+    section, _, name = key.rpartition(".")
+    known = OmegaConf.structured(defaults)
+    known = OmegaConf.select(known, section) if section else known
+    if name not in known:
+        return f"unknown key; choose from {sorted(known)}"
+    return str(error).splitlines()[0]

@@ -1,0 +1,213 @@
+"""GEDI as a solo-learn method."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from solo_gedi.core import (
+    EnergyHead,
+    GEDIObjective,
+    ReplayBuffer,
+    cluster_entropy,
+    evaluation_mode,
+    log_density,
+    sample_sgld,
+)
+from solo_gedi.data import DATASETS, SampleSpace
+from solo_gedi.errors import ConfigError
+from solo_gedi.hosts import BaseMethod, build_transform, normalization
+from solo_gedi.methods.config import MethodKwargs, with_defaults
+
+
+class GEDI(BaseMethod):
+    """GEnerative and DIscriminative training (Sansone, "The Triad of Failure Modes").
+
+    Extra cfg settings: see `solo_gedi.methods.config.MethodKwargs`.
+
+    Args:
+        cfg: solo-learn's config.
+
+    Attributes:
+        projector: the head f of Eq. 6, on top of the backbone.
+        sample_space: the map between the chains' [-1, 1] and the network's input.
+        replay_buffer: this process's chains; None before the first training step.
+    """
+
+    default_kwargs = MethodKwargs
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        kwargs = self.cfg.method_kwargs
+        self.sgld, self.input_noise_std = kwargs.sgld, kwargs.input_noise_std
+        self.projector = EnergyHead(
+            self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
+        )
+        self.objective = GEDIObjective(**kwargs.weights, energy_l2=kwargs.energy_l2)
+        self.sample_space = _sample_space(self.cfg)
+        self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
+        self.replay_buffer: ReplayBuffer | None = None
+        self._saved_buffers: list[dict[str, Any]] = []
+
+        views = 2 if self.objective.needs_view else 1
+        if self.multicrop or self.num_large_crops < views:
+            raise ConfigError(
+                f"augmentations must give {views} view(s) of one crop_size to {cfg.method} with "
+                f"weights.inv={kwargs.weights.inv}, not {self.num_large_crops} large and "
+                f"{self.num_small_crops} small ones"
+            )
+        # A view that no term needs is not looked at, not even by the online classifier.
+        self.num_crops = self.num_large_crops = views
+
+    @classmethod
+    def _check(cls, cfg: DictConfig) -> DictConfig:
+        return with_defaults(cfg, cls.default_kwargs())
+
+    @staticmethod
+    def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
+        """Add the method's defaults to the config and check its values.
+
+        Raises:
+            ConfigError: for a `method_kwargs` key or value that cannot work.
+        """
+        return GEDI._check(super(GEDI, GEDI).add_and_assert_specific_cfg(cfg))
+
+    @property
+    def learnable_params(self) -> list[dict[str, Any]]:
+        """Add the head's parameters to those of the backbone and the online classifier."""
+        extra = [{"name": "projector", "params": self.projector.parameters()}]
+        return super().learnable_params + extra
+
+    def forward(self, X: Tensor) -> dict[str, Any]:
+        """Online classifier, features and cluster logits.
+
+        Args:
+            X: (n, ...) network inputs.
+
+        Returns:
+            `logits` (n, classes) of the online classifier, `feats` (n, h) and `z` (n, c), the
+            cluster logits divided by the temperature.
+        """
+        out = super().forward(X)
+        return {**out, "z": self.projector(out["feats"])}
+
+    def log_density(self, samples: Tensor) -> Tensor:
+        """log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
+        return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
+
+    def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
+        """One step of Algorithm 1, with solo-learn's online classifier.
+
+        Args:
+            batch: [indices, [views], targets]; targets of -1 are unlabelled.
+            batch_idx: index of the batch.
+
+        Returns:
+            The objective plus the online classifier's loss, whose gradients do not meet.
+        """
+        indices, X, targets = batch
+        X = [X] if isinstance(X, Tensor) else X
+        X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X[: self.num_crops]]
+        out = super().training_step([indices, X, targets], batch_idx)
+        view_logits = out["z"][1] if self.objective.needs_view else None
+        energies = self._energies(X[0], out["z"][0]) if self.objective.needs_samples else {}
+
+        terms = self.objective(out["z"][0], view_logits, **energies)
+        metrics = {f"train_{name}_loss": term for name, term in terms.items() if name != "loss"}
+        metrics |= {f"train_{name}": value.mean() for name, value in energies.items()}
+        metrics["train_gedi_loss"] = terms["loss"]
+        metrics["train_cluster_entropy"] = cluster_entropy(out["z"][0].detach())
+        metrics["train_clusters_used"] = float(len(out["z"][0].argmax(1).unique()))
+        self.log_dict(metrics, on_epoch=True, sync_dist=True)
+        return terms["loss"] + out["loss"]
+
+    def _energies(self, x: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Log-densities of the data and of samples, by one and the same density.
+
+        With batch norm that density is the one of evaluation mode, which the chains follow:
+        in training mode a point's logits depend on its batch.
+        """
+        samples = self.draw_samples(x)
+        if not self.mixes_batch:
+            return {
+                "data_log_density": log_density(logits),
+                "sample_log_density": self.log_density(samples),
+            }
+        with evaluation_mode(self.backbone):
+            both = self.log_density(torch.cat([self.sample_space.to_samples(x), samples]))
+        data, drawn = both.split([len(x), len(samples)])
+        return {"data_log_density": data, "sample_log_density": drawn}
+
+    def draw_samples(self, like: Tensor) -> Tensor:
+        """Move as many chains of the buffer as there are inputs, and write them back.
+
+        Args:
+            like: (n, ...) network inputs, which give number, shape and device.
+
+        Returns:
+            (n, ...) samples in the sample space, without gradient.
+        """
+        if self.replay_buffer is None:
+            self.replay_buffer = self._new_buffer(like)
+        buffer, sgld = self.replay_buffer, self.sgld
+        chains, slots = buffer.draw(len(like))
+        grad_norms: list[Tensor] = []
+        with evaluation_mode(self.backbone, self.projector):
+            samples = sample_sgld(
+                self.log_density,
+                chains,
+                sgld.num_steps,
+                sgld.step_size,
+                sgld.noise_std,
+                generator=buffer.generator,
+                callback=lambda step: grad_norms.append(step["grad"].flatten(1).norm(dim=1)),
+            )
+        buffer.write(slots, samples)
+        norm = torch.stack(grad_norms).mean()
+        self.log("train_chain_grad_norm", norm, on_epoch=True, sync_dist=True)
+        return samples
+
+    def _new_buffer(self, like: Tensor) -> ReplayBuffer:
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        generator = torch.Generator(like.device)
+        generator.manual_seed(torch.initial_seed() % 2**32 + rank)
+        buffer = ReplayBuffer(
+            self.sgld.buffer_size,
+            like.shape[1:],
+            self.sgld.reinit_prob,
+            self.sample_space.uniform,
+            device=like.device,
+            generator=generator,
+        )
+        if rank < len(self._saved_buffers):
+            buffer.load_state_dict(self._saved_buffers[rank])
+        self._saved_buffers = []
+        return buffer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save every process's chains and their randomness."""
+        if self.replay_buffer is None:
+            return
+        states: list[Any] = [self.replay_buffer.state_dict()]
+        if dist.is_available() and dist.is_initialized():
+            states = [None] * dist.get_world_size()
+            dist.all_gather_object(states, self.replay_buffer.state_dict())
+        checkpoint["replay_buffers"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the saved chains until the first step, when device and shape are known."""
+        self._saved_buffers = checkpoint.get("replay_buffers", [])
+
+
+def _sample_space(cfg: DictConfig) -> SampleSpace:
+    """[-1, 1] for images, normalised as solo-learn's pipeline does it; a box for toy points."""
+    spec = DATASETS.get(cfg.data.dataset)
+    if spec is not None and spec.points:
+        return SampleSpace(low=-spec.box, high=spec.box)
+    return SampleSpace.of_images(
+        *normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))
+    )

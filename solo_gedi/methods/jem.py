@@ -1,0 +1,41 @@
+"""JEM's unsupervised part as a solo-learn method: the generative term alone."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import DictConfig
+
+from solo_gedi.errors import ConfigError
+from solo_gedi.methods.config import MethodKwargs, Weights
+from solo_gedi.methods.gedi import GEDI
+
+
+@dataclass
+class JEMKwargs(MethodKwargs):
+    """`method_kwargs` of `method: jem`: GEDI's with the generative term alone."""
+
+    weights: Weights = field(default_factory=lambda: Weights(gen=1.0, inv=0.0, prior=0.0))
+
+
+class JEM(GEDI):
+    """The paper's baseline JEM (Appendix D): L_GEN only.
+
+    Its clusters are the argmax of its logits, as the paper evaluates it.
+    """
+
+    default_kwargs = JEMKwargs
+
+    @staticmethod
+    def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
+        """Add the method's defaults to the config and check its values.
+
+        Raises:
+            ConfigError: for a `method_kwargs` key or value that cannot work.
+        """
+        cfg = JEM._check(super(GEDI, GEDI).add_and_assert_specific_cfg(cfg))
+        weights = cfg.method_kwargs.weights
+        if weights.inv or weights.prior:
+            raise ConfigError(
+                f"method_kwargs.weights of jem must leave inv and prior at 0, got {weights}; "
+                "method: gedi takes other terms"
+            )
+        return cfg
