@@ -42,7 +42,9 @@ class Checkpointer(Callback):
         self.last: Path | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the config."""
+        """Write the config, and take note of the checkpoint that the run goes on with."""
+        if trainer.ckpt_path and Path(trainer.ckpt_path).parent == self.folder:
+            self.last = Path(trainer.ckpt_path)
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             args = OmegaConf.to_container(self.cfg)
@@ -56,11 +58,8 @@ class Checkpointer(Callback):
         if epoch % self.frequency and epoch + 1 != trainer.max_epochs:
             return
         path = self.folder / f"{self.cfg.name}-{self.folder.name}-ep={epoch}.ckpt"
-        trainer.save_checkpoint(path)  # on every process: each has chains to hand in
-        if trainer.is_global_zero and self.last not in (None, path) and not self.keep_prev:
-            self.last.unlink(missing_ok=True)  # type: ignore[union-attr]
+        # On every process: each has chains to hand in.
+        trainer.save_checkpoint(path, weights_only=False)
+        if trainer.is_global_zero and self.last and self.last != path and not self.keep_prev:
+            self.last.unlink(missing_ok=True)
         self.last = path
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: what a resumed run must drop it finds in its folder."""
-        return {}

@@ -17,10 +17,11 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states, as tensors and builtins."""
-        name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+        state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+        name, keys, *rest = state
         return {
             "python": random.getstate(),
-            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }

@@ -8,7 +8,7 @@ from torchvision.utils import save_image
 
 
 def save_grid(samples: Tensor, path: Path, columns: int = 8) -> None:
-    """Write images (n, channels, h, w) with pixels in [-1, 1] as one PNG grid, without smoothing."""
+    """Write images (n, channels, h, w), pixels in [-1, 1], as one PNG grid; small ones enlarged."""
     zoom = max(1, 32 // samples.shape[-1])
     samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     path.parent.mkdir(parents=True, exist_ok=True)

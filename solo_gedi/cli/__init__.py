@@ -1,5 +1,6 @@
 """The command line: `solo-gedi <command> ...`."""
 
+import os
 import sys
 
 COMMANDS = {
@@ -17,6 +18,9 @@ def main() -> None:
         asked = command in ("-h", "--help")
         print(f"usage: solo-gedi COMMAND ...\n\n{usage}", file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
+    # Threads that spin while they wait make small networks up to fifty times slower as soon as
+    # another program wants a core; torch reads this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported late: help must not wait for torch.
     from importlib import import_module
 

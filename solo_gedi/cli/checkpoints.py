@@ -1,7 +1,6 @@
 """Finding and reading checkpoints."""
 
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -96,11 +95,15 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> Path | None:
     """
     wanted = _identity(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
     oldest = time.time() - 3600 * cfg.auto_resume.max_hours
-    checkpoints = [p for p in folder.glob("*/*-ep=*.ckpt") if p.stat().st_mtime >= oldest]
-    for path in sorted(checkpoints, key=lambda p: p.stat().st_mtime, reverse=True):
-        epoch = re.search(r"-ep=(\d+)\.ckpt$", path.name)
-        args = path.parent / "args.json"
-        finished = epoch is None or int(epoch[1]) + 1 >= cfg.max_epochs
-        if not finished and args.is_file() and _identity(json.loads(args.read_text())) == wanted:
-            return path
-    return None
+    found = []
+    for args in folder.glob("*/args.json"):
+        last = max(args.parent.glob("*-ep=*.ckpt"), key=_epoch, default=None)
+        if last is None or _epoch(last) + 1 >= cfg.max_epochs or last.stat().st_mtime < oldest:
+            continue
+        if _identity(json.loads(args.read_text())) == wanted:
+            found.append(last)
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.rpartition("=")[2])

@@ -53,12 +53,18 @@ def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(f"--config-path={folder} is not a folder (from {Path.cwd()})")
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.2"):
-            cfg = compose(name, overrides)
+            cfg = compose(name, [_quoted(override) for override in overrides])
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(str(error)) from error
     OmegaConf.set_struct(cfg, False)
     return cfg
+
+
+def _quoted(override: str) -> str:
+    """Quote a value with "=" in it, as the names of solo-learn's checkpoints have it."""
+    key, _, value = override.partition("=")
+    return f'{key}="{value}"' if "=" in value and value[0] not in "\"'[{" else override
 
 
 def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:

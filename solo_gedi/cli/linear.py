@@ -35,7 +35,7 @@ def linear(cfg: DictConfig) -> float:
     cfg = runs.parse(cfg, hosts.parse_linear)
     if cfg.auto_augment or cfg.mixup or cfg.cutmix or cfg.label_smoothing:
         raise ConfigError(
-            "auto_augment, mixup, cutmix and label_smoothing are left to solo-learn's main_linear.py"
+            "auto_augment, mixup, cutmix and label_smoothing: use solo-learn's own main_linear.py"
         )
     seed_everything(cfg.seed, workers=True, verbose=False)
 
@@ -47,7 +47,8 @@ def linear(cfg: DictConfig) -> float:
     run = runs.Run(cfg, "linear")
     run.check_resume(model)
     trainer = run.fit(model, train, val, [])
-    accuracy = float(trainer.callback_metrics["val_acc1"]) / 100
+    (metrics,) = trainer.validate(model, val, verbose=False)
+    accuracy = metrics["val_acc1"] / 100
     print(f"Linear probe of {cfg.pretrained_feature_extractor} (offline), on")
     print(f"data.val_path={cfg.data.val_path}: accuracy {accuracy:.4f}", flush=True)
     return accuracy

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -42,7 +43,7 @@ def _loader(dataset: Dataset, cfg: DictConfig, *, train: bool) -> DataLoader:
         drop_last=train,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=True,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
@@ -82,7 +83,7 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
 
 
 def validation_loader(cfg: DictConfig) -> DataLoader | None:
-    """The labelled validation data of a pretraining config, if it has any."""
+    """The labelled validation data of a pretraining config, if it has any, without augmentation."""
     if cfg.data.val_path is None or cfg.data.no_labels:
         return None
     first = cfg.augmentations[0]

@@ -1,6 +1,7 @@
 """A run: its folder, loggers, callbacks and Trainer."""
 
 import inspect
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, RandomState
 from solo_gedi.cli import checkpoints
@@ -23,13 +24,13 @@ def num_devices(cfg: DictConfig) -> int:
     Raises:
         ConfigError: for anything else.
     """
-    devices = OmegaConf.to_container(cfg).get("devices")  # type: ignore[union-attr]
-    if isinstance(devices, list):
+    devices = cfg.devices
+    if isinstance(devices, ListConfig):
         return len(devices)
     if devices == "auto":
         return max(1, torch.cuda.device_count())
     try:
-        return int(devices)
+        return int(str(devices))
     except (TypeError, ValueError):
         raise ConfigError(f'devices must be a list, a number or "auto", got {devices!r}') from None
 
@@ -105,7 +106,10 @@ class Run:
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
         )
-        trainer.fit(model, train, val, ckpt_path=self.resume_from)
+        with warnings.catch_warnings():
+            # Lightning's own use of a torch name that has since been renamed.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            trainer.fit(model, train, val, ckpt_path=self.resume_from)
         return trainer
 
     def _loggers(self, model: LightningModule) -> list[Logger]:
@@ -128,7 +132,7 @@ def _wandb_logger(cfg: DictConfig, run_id: str) -> WandbLogger:
         )
     except ModuleNotFoundError as error:
         raise ConfigError("wandb.enabled=true needs wandb: pip install wandb") from error
-    logger.log_hyperparams(OmegaConf.to_container(cfg))
+    logger.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
     return logger
 
 

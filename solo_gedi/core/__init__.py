@@ -1,7 +1,7 @@
 """GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
 
 from solo_gedi.core.energy import EnergyHead, input_gradient, log_density
-from solo_gedi.core.failure_modes import cluster_entropy
+from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
 from solo_gedi.core.objective import GEDIObjective
 from solo_gedi.core.replay_buffer import ReplayBuffer
@@ -12,6 +12,7 @@ __all__ = [
     "GEDIObjective",
     "ReplayBuffer",
     "cluster_entropy",
+    "clusters_used",
     "evaluation_mode",
     "generative_loss",
     "input_gradient",

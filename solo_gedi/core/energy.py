@@ -41,7 +41,7 @@ class EnergyHead(nn.Module):
 
 
 def log_density(logits: Tensor) -> Tensor:
-    """log p(x) up to the constant log Gamma, Eq. 6.
+    """Log p(x) up to the constant log Gamma, Eq. 6.
 
     Args:
         logits: (n, c), already divided by the temperature.

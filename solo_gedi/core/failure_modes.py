@@ -14,3 +14,13 @@ def cluster_entropy(logits: Tensor) -> Tensor:
         Scalar in [0, log c].
     """
     return torch.special.entr(logits.softmax(-1).mean(0)).sum()
+
+
+def clusters_used(logits: Tensor) -> Tensor:
+    """Number of clusters that are the argmax of some point, as a scalar tensor.
+
+    Args:
+        logits: (n, c).
+    """
+    used = logits.new_zeros(logits.shape[-1])
+    return used.index_fill(0, logits.argmax(-1), 1.0).sum()

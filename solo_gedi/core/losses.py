@@ -53,7 +53,7 @@ def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
 
 
 def _log_mean_prediction(logits: Tensor) -> Tensor:
-    """log q(y), (c,); kept in the log domain, since q(y) of an empty cluster underflows to 0."""
+    """Log q(y), (c,); kept in the log domain, since q(y) of an empty cluster underflows to 0."""
     log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
     if not (dist.is_available() and dist.is_initialized()):
         return log_mean

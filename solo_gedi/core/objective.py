@@ -1,5 +1,6 @@
 """The GEDI objective: the weighted sum of its terms (Eq. 5), returned term by term."""
 
+import torch
 from torch import Tensor
 
 from solo_gedi.core.energy import log_density
@@ -88,4 +89,5 @@ class GEDIObjective:
             terms["inv"] = invariance_loss(logits, view_logits)
         if self.weights["prior"] > 0:
             terms["prior"] = prior_loss(logits, self.cluster_prior)
-        return {"loss": sum(self.weights[name] * term for name, term in terms.items()), **terms}
+        weighted = [self.weights[name] * term for name, term in terms.items()]
+        return {"loss": torch.stack(weighted).sum(), **terms}

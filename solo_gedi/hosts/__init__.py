@@ -1,7 +1,7 @@
 """The installed solo-learn, whichever generation it is, behind one set of names.
 
-`GENERATION` is "github" (1.0.5 and later) or "pypi" (1.0.2). Nothing outside this package
-imports solo-learn. What the names below mean:
+`GENERATION` is "github" (1.0.5 and later) or "pypi" (1.0.2), found in `SOLO_FOLDER`.
+Nothing outside this package imports solo-learn. What the names below mean:
 
 - `BaseMethod`, `LinearModel`, `METHODS`: solo-learn's, built from a config as in 1.0.6;
 - `WeightedKNN`: its kNN metric;
@@ -13,7 +13,7 @@ imports solo-learn. What the names below mean:
 - `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
 """
 
-from solo_gedi.hosts._detect import GENERATION, describe
+from solo_gedi.hosts._detect import GENERATION, SOLO_FOLDER, describe
 from solo_gedi.hosts._shared import build_backbone, features_dim, normalization
 
 if GENERATION == "github":
@@ -59,6 +59,7 @@ __all__ = [
     "BACKBONES",
     "GENERATION",
     "METHODS",
+    "SOLO_FOLDER",
     "BaseMethod",
     "LinearModel",
     "WeightedKNN",

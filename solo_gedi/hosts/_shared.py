@@ -47,7 +47,7 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
 
 def features_dim(backbone: nn.Module) -> int:
     """Size of a backbone's features: torchvision's ResNets say `inplanes`, the others so."""
-    return getattr(backbone, "inplanes", None) or backbone.num_features
+    return int(getattr(backbone, "inplanes", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
 def with_normalization(dataset: str, augmentation: DictConfig) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def with_normalization(dataset: str, augmentation: DictConfig) -> dict[str, Any]
         if dataset in DATASETS
         else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     )
-    return {"mean": mean, "std": std, **augmentation}
+    return {"mean": mean, "std": std, **dict(augmentation)}
 
 
 def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -81,7 +81,7 @@ class WeightedKNNMixin:
         distance_fx: str = "euclidean",
         epsilon: float = 1e-5,
     ) -> None:
-        Metric.__init__(self)
+        Metric.__init__(self)  # type: ignore[arg-type]
         self.k, self.T, self.epsilon = k, T, epsilon
         self.max_distance_matrix_size, self.distance_fx = max_distance_matrix_size, distance_fx
         for state in ("train_features", "train_targets", "test_features", "test_targets"):

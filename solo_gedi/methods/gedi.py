@@ -14,6 +14,7 @@ from solo_gedi.core import (
     GEDIObjective,
     ReplayBuffer,
     cluster_entropy,
+    clusters_used,
     evaluation_mode,
     log_density,
     sample_sgld,
@@ -54,14 +55,15 @@ class GEDI(BaseMethod):
         self._saved_buffers: list[dict[str, Any]] = []
 
         views = 2 if self.objective.needs_view else 1
-        if self.multicrop or self.num_large_crops < views:
+        large, small = self.cfg.data.num_large_crops, self.cfg.data.num_small_crops
+        if small or large < views:
             raise ConfigError(
                 f"augmentations must give {views} view(s) of one crop_size to {cfg.method} with "
-                f"weights.inv={kwargs.weights.inv}, not {self.num_large_crops} large and "
-                f"{self.num_small_crops} small ones"
+                f"weights.inv={kwargs.weights.inv}, not {large} large and {small} small ones"
             )
         # A view that no term needs is not looked at, not even by the online classifier.
-        self.num_crops = self.num_large_crops = views
+        self.num_large_crops = views
+        self.num_crops = views
 
     @classmethod
     def _check(cls, cfg: DictConfig) -> DictConfig:
@@ -96,7 +98,7 @@ class GEDI(BaseMethod):
         return {**out, "z": self.projector(out["feats"])}
 
     def log_density(self, samples: Tensor) -> Tensor:
-        """log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
+        """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
         return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
 
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
@@ -113,19 +115,22 @@ class GEDI(BaseMethod):
         X = [X] if isinstance(X, Tensor) else X
         X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X[: self.num_crops]]
         out = super().training_step([indices, X, targets], batch_idx)
+        logits = out["z"][0]
         view_logits = out["z"][1] if self.objective.needs_view else None
-        energies = self._energies(X[0], out["z"][0]) if self.objective.needs_samples else {}
+        densities = self._log_densities(X[0], logits) if self.objective.needs_samples else {}
 
-        terms = self.objective(out["z"][0], view_logits, **energies)
-        metrics = {f"train_{name}_loss": term for name, term in terms.items() if name != "loss"}
-        metrics |= {f"train_{name}": value.mean() for name, value in energies.items()}
-        metrics["train_gedi_loss"] = terms["loss"]
-        metrics["train_cluster_entropy"] = cluster_entropy(out["z"][0].detach())
-        metrics["train_clusters_used"] = float(len(out["z"][0].argmax(1).unique()))
+        terms = self.objective(logits, view_logits, **densities)
+        loss = terms.pop("loss")
+        metrics = {f"train_{name}_loss": term for name, term in {**terms, "gedi": loss}.items()}
+        if densities:
+            metrics["train_data_energy"] = -densities["data_log_density"].mean()
+            metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
+        metrics["train_cluster_entropy"] = cluster_entropy(logits.detach())
+        metrics["train_clusters_used"] = clusters_used(logits)
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
-        return terms["loss"] + out["loss"]
+        return loss + out["loss"]
 
-    def _energies(self, x: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    def _log_densities(self, x: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.
 
         With batch norm that density is the one of evaluation mode, which the chains follow:

@@ -1,7 +1,6 @@
 """solo-learn 1.0.2's base method, built from a config and at home on Lightning 2."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch.nn.functional as F

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from timm.optim.lars import Lars
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from solo_gedi.errors import ConfigError
@@ -84,10 +85,10 @@ class WarmupCosine(LRScheduler):
         self.static_groups = list(static_groups)
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rate of each group at the current step."""
         return [
-            base if i in self.static_groups else self._scheduled(base)
+            base if i in self.static_groups else self._scheduled(float(base))
             for i, base in enumerate(self.base_lrs)
         ]
 

@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from solo_gedi.core import EnergyHead, input_gradient, log_density
+
+
+def test_log_density_is_the_log_of_the_summed_exponentials():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 4, dtype=torch.float64)
+    expected = [math.log(sum(math.exp(t) for t in row)) for row in logits.tolist()]
+    assert log_density(logits).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_log_density_does_not_overflow():
+    # By hand: log(2 e^10000) and log(e^-10000 + e^-20000).
+    logits = torch.tensor([[1e4, 1e4], [-1e4, -2e4]], dtype=torch.float64)
+    expected = [1e4 + math.log(2), -1e4]
+    assert log_density(logits).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_gradient_of_the_log_density_is_the_prediction():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 4, requires_grad=True)
+    log_density(logits).sum().backward()
+    torch.testing.assert_close(logits.grad, logits.detach().softmax(-1))
+
+
+def test_head_is_one_hidden_layer_and_gives_a_logit_per_cluster():
+    torch.manual_seed(0)
+    head, features = EnergyHead(5, 8, 3, temperature=0.1), torch.randn(7, 5)
+    weight_1, bias_1, weight_2, bias_2 = head.parameters()
+    hidden = features @ weight_1.T + bias_1
+    hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    logits = head(features)
+    assert logits.shape == (7, 3)
+    torch.testing.assert_close(logits, (hidden @ weight_2.T + bias_2) / 0.1)
+
+
+def test_temperature_divides_the_logits():
+    torch.manual_seed(0)
+    warm, cold = EnergyHead(5, 8, 3, temperature=2.0), EnergyHead(5, 8, 3, temperature=0.5)
+    cold.load_state_dict(warm.state_dict())
+    features = torch.randn(7, 5)
+    torch.testing.assert_close(cold(features), 4 * warm(features))
+
+
+def test_head_has_no_unit_that_can_die():
+    head = EnergyHead(5, 8, 3)
+    nn.init.constant_(head.layers[0].bias, -100)
+    features = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    head(features)[:, 0].sum().backward()
+    assert (head.layers[0].weight.grad.abs().sum(1) > 0).all()
+
+
+def test_head_has_no_state_dict_key_that_solo_learn_would_rewrite():
+    assert not [k for k in EnergyHead(5, 8, 3).state_dict() if "backbone" in k or "encoder" in k]
+
+
+@pytest.mark.parametrize("num_clusters", [1, 0, -2])
+def test_head_refuses_fewer_than_two_clusters(num_clusters):
+    with pytest.raises(ValueError, match=f"num_clusters must be at least 2, got {num_clusters}"):
+        EnergyHead(5, 8, num_clusters)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_head_refuses_a_temperature_that_is_not_positive(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be positive, got {temperature}"):
+        EnergyHead(5, 8, 3, temperature)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (4, 3, 5, 5)])
+def test_input_gradient_of_a_gaussian_is_minus_the_distance(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    log_p, grad = input_gradient(lambda x: -0.5 * (x - 3).flatten(1).square().sum(1), x)
+    torch.testing.assert_close(grad, 3 - x)
+    torch.testing.assert_close(log_p, -0.5 * ((x - 3) ** 2).flatten(1).sum(1))
+
+
+def test_input_gradient_leaves_no_trace():
+    torch.manual_seed(0)
+    head, x = EnergyHead(2, 8, 3), torch.randn(6, 2, requires_grad=True)
+    log_p, grad = input_gradient(lambda x: log_density(head(x)), x)
+    assert not log_p.requires_grad
+    assert not grad.requires_grad
+    assert x.grad is None
+    assert all(p.grad is None and p.requires_grad for p in head.parameters())
+
+
+def test_input_gradient_needs_no_trainable_parameter():
+    torch.manual_seed(0)
+    head, x = EnergyHead(2, 8, 3), torch.randn(6, 2)
+    trainable = input_gradient(lambda x: log_density(head(x)), x)
+    head.requires_grad_(False)
+    frozen = input_gradient(lambda x: log_density(head(x)), x)
+    torch.testing.assert_close(frozen, trainable)

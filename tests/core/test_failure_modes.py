@@ -1,0 +1,44 @@
+import math
+
+import pytest
+import scipy.stats
+import torch
+from torch.nn.functional import one_hot
+
+from solo_gedi.core import cluster_entropy, clusters_used
+
+
+@pytest.mark.parametrize(("n", "c"), [(1, 2), (5, 3), (64, 10)])
+def test_cluster_entropy_is_the_entropy_of_the_mean_prediction(n, c):
+    logits = 3 * torch.randn(n, c, generator=torch.Generator().manual_seed(n)).double()
+    mean_prediction = scipy.special.softmax(logits.numpy(), axis=1).mean(axis=0)
+    expected = scipy.stats.entropy(mean_prediction)
+    assert cluster_entropy(logits).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_cluster_entropy_is_log_c_for_clusters_used_alike():
+    balanced = 1e4 * one_hot(torch.arange(20) % 5).float()
+    unsure = torch.zeros(20, 5)
+    assert cluster_entropy(balanced).item() == pytest.approx(math.log(5), rel=1e-6)
+    assert cluster_entropy(unsure).item() == pytest.approx(math.log(5), rel=1e-6)
+
+
+def test_cluster_entropy_is_zero_under_cluster_collapse():
+    collapsed = 1e4 * one_hot(torch.full((20,), 3), 5).float()
+    assert cluster_entropy(collapsed).item() == 0
+
+
+def test_cluster_entropy_counts_the_clusters_in_use():
+    two_of_five = 1e4 * one_hot(torch.arange(20) % 2, 5).float()
+    assert cluster_entropy(two_of_five).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "c"), [(1, 2), (5, 3), (64, 10), (20, 300)])
+def test_clusters_used_counts_the_distinct_predictions(n, c):
+    logits = torch.randn(n, c, generator=torch.Generator().manual_seed(n))
+    distinct = {max(range(c), key=row.__getitem__) for row in logits.tolist()}
+    assert clusters_used(logits) == len(distinct)
+
+
+def test_clusters_used_is_one_under_cluster_collapse():
+    assert clusters_used(one_hot(torch.full((20,), 3), 5).float()) == 1

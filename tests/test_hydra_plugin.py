@@ -1,0 +1,106 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from solo_gedi import hosts
+
+# A main program that imports solo-learn as its own main_pretrain.py and main_linear.py do.
+MAIN = """
+import sys
+import hydra
+{imports}
+@hydra.main(version_base="1.2", config_path=None)
+def main(cfg):
+    print({shown})
+
+main()
+"""
+
+
+def run_main(console, tmp_path, imports, shown):
+    (tmp_path / "main.py").write_text(MAIN.format(imports=imports, shown=shown))
+    done = console(sys.executable, "main.py", "hydra.run.dir=.", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_solo_learns_own_programs_know_the_methods_and_backbones(console, tmp_path):
+    # 1.0.2 cannot be imported without the stand-ins that solo_gedi.hosts gives it.
+    stand_ins = "" if hosts.GENERATION == "github" else "import solo_gedi.hosts\n"
+    imports = (
+        f"{stand_ins}from solo.methods import METHODS\nfrom solo.methods.base import BaseMethod"
+    )
+    known = (
+        "sorted({'gedi', 'jem'} & set(METHODS)), sorted(BaseMethod._BACKBONES)"
+        if hosts.GENERATION == "github"
+        else "sorted({'gedi', 'jem'} & set(solo_gedi.hosts.METHODS)), "
+        "sorted(solo_gedi.hosts.BACKBONES)"
+    )
+    out = run_main(console, tmp_path, imports, known)
+    assert "['gedi', 'jem']" in out
+    assert "'energy_resnet8'" in out
+
+
+def test_other_hydra_programs_do_not_pay_for_it(console, tmp_path):
+    shown = "[m for m in ('torch', 'solo', 'solo_gedi', 'lightning') if m in sys.modules]"
+    assert run_main(console, tmp_path, "", shown).strip() == "[]"
+
+
+def test_importing_the_package_changes_nothing():
+    code = "import sys, solo_gedi; print('torch' in sys.modules, 'solo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_registering_twice_is_as_registering_once():
+    from solo_gedi.registration import register
+
+    register()
+    methods, backbones = dict(hosts.METHODS), set(hosts.BACKBONES)
+    register()
+    assert methods == hosts.METHODS
+    assert backbones == set(hosts.BACKBONES)
+
+
+SOLO_LEARN = hosts.SOLO_FOLDER.parent
+
+
+@pytest.mark.skipif(
+    not (SOLO_LEARN / "main_pretrain.py").exists(),
+    reason="needs a checkout of solo-learn's GitHub version: make test SOLO_LEARN=...",
+)
+def test_unmodified_main_pretrain_and_main_linear_run_gedi(
+    console, tmp_path, image_folder, scripts
+):
+    folder = image_folder(per_class=8, classes="abcdef", size=32)
+    common = [
+        f"data.train_path={folder}",
+        f"data.val_path={folder}",
+        "data.num_workers=0",
+        "backbone.kwargs.width=8",
+        "optimizer.batch_size=16",
+        "checkpoint.dir=models",
+        "max_epochs=1",
+        "enable_progress_bar=false",
+    ]
+    config = ["--config-path", scripts / "pretrain" / "custom", "--config-name", "gedi.yaml"]
+    sgld = ["method_kwargs.sgld.num_steps=1", "method_kwargs.sgld.buffer_size=64"]
+    main = SOLO_LEARN / "main_pretrain.py"
+    done = console(sys.executable, main, *config, *common, *sgld, "knn_eval.enabled=true")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (checkpoint,) = tmp_path.glob("models/gedi/*/*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["replay_buffers"][0]["chains"].shape == (64, 3, 32, 32)
+
+    config = ["--config-path", scripts / "linear" / "custom", "--config-name", "gedi.yaml"]
+    pretrained = f'pretrained_feature_extractor="{checkpoint}"'
+    main = SOLO_LEARN / "main_linear.py"
+    done = console(sys.executable, main, *config, *common, pretrained, "check_val_every_n_epoch=1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (probe,) = tmp_path.glob("models/linear/*/*.ckpt")
+    probed = torch.load(probe, weights_only=False)["state_dict"]
+    backbone = {k: v for k, v in state["state_dict"].items() if k.startswith("backbone.")}
+    assert backbone
+    assert all(torch.equal(probed[k], v) for k, v in backbone.items())
