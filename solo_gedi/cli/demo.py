@@ -106,7 +106,7 @@ def _draw(model: Any, test: DataLoader, clusters: Tensor, out: Path) -> None:
     """The chains as `samples.png`; they and the test digits by cluster as `gedi.png`."""
     chains = model.replay_buffer.chains[:100].cpu()
     save_grid(chains[:64], out / "samples.png")
-    images = torch.cat([x for x, _ in test])
+    images = model.sample_space.to_samples(torch.cat([x for x, _ in test]))
     num_clusters = model.cfg.method_kwargs.num_clusters
     by_cluster = [_ten(images[clusters == cluster]) for cluster in range(num_clusters)]
     figure, axes = plt.subplots(1, 2, figsize=(10, 5.4))

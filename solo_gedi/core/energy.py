@@ -36,8 +36,13 @@ class EnergyHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (n, h) -> logits f(features) / tau, (n, c)."""
-        return self.layers(features) / self.temperature
+        """Features (n, h) -> logits f(features) / tau, (n, c).
+
+        In at least single precision, also under autocast: the losses compare energies whose
+        difference is small beside their size.
+        """
+        logits = self.layers(features)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
 
 
 def log_density(logits: Tensor) -> Tensor:

@@ -22,5 +22,5 @@ def clusters_used(logits: Tensor) -> Tensor:
     Args:
         logits: (n, c).
     """
-    used = logits.new_zeros(logits.shape[-1])
+    used = torch.zeros(logits.shape[-1], device=logits.device)
     return used.index_fill(0, logits.argmax(-1), 1.0).sum()

@@ -49,7 +49,7 @@ def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
         several processes, of the global batch (which needs the same n in each).
     """
     log_q = _log_mean_prediction(logits)
-    return -log_q.mean() if prior is None else -(prior * log_q).sum()
+    return -log_q.mean() if prior is None else -(prior.to(log_q) * log_q).sum()
 
 
 def _log_mean_prediction(logits: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class GEDIObjective:
         cluster_prior: (c,) probabilities p(y) of the clusters; uniform when None.
 
     Raises:
-        ValueError: for a negative weight, or none that is positive.
+        ValueError: for a negative weight, none that is positive, or `energy_l2` without `gen`.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class GEDIObjective:
                 raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
         if not gen + inv + prior > 0:
             raise ValueError("one of the weights gen, inv and prior must be positive")
+        if energy_l2 > 0 and not gen > 0:
+            raise ValueError("energy_l2 needs the generative term, whose densities it bounds")
         self.cluster_prior = cluster_prior
 
     @property

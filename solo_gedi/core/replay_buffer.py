@@ -48,7 +48,9 @@ class ReplayBuffer:
         self.device = torch.device(device or "cpu")
         self.generator = generator
         self._init_fn = init_fn
-        self.chains = self._fresh(size)
+        # Outside any inference_mode, whose tensors could not be written to later.
+        with torch.inference_mode(False):
+            self.chains = self._fresh(size)
 
     def __len__(self) -> int:
         return len(self.chains)
@@ -66,10 +68,10 @@ class ReplayBuffer:
             chains (n, *sample_shape) and the slots (n,) to give back to `write`.
 
         Raises:
-            ValueError: for n above the size of the buffer.
+            ValueError: for n below 1 or above the size of the buffer.
         """
         size = len(self)
-        if n > size:
+        if not 1 <= n <= size:
             raise ValueError(f"cannot draw {n} different chains from a buffer of {size}")
         stretch = size // n
         origin = self._randint(size, 1)
@@ -100,6 +102,8 @@ class ReplayBuffer:
         saved, own = tuple(state["chains"].shape), tuple(self.chains.shape)
         if saved != own:
             raise ValueError(f"the saved replay buffer has shape {saved}, this one {own}")
-        self.chains = state["chains"].to(self.device, copy=True)
-        if self.generator is not None and state["device"] == self.device.type:
-            self.generator.set_state(state["generator"].cpu())
+        with torch.inference_mode(False):
+            self.chains = state["chains"].to(self.device, copy=True)
+        generator, same_device = state["generator"], state["device"] == self.device.type
+        if self.generator is not None and generator is not None and same_device:
+            self.generator.set_state(generator.cpu())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from PIL import Image
 from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.model_selection import train_test_split
@@ -88,7 +89,7 @@ class Digits(Dataset):
 def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset:
     """SVHN's train or test split (not "extra"), downloaded by torchvision where it is missing."""
     try:
-        return SVHN(Path(path), "train" if train else "test", transform, download=True)
+        return SVHN(Path(path).expanduser(), "train" if train else "test", transform, download=True)
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"data path {path!r} holds no SVHN and it could not be downloaded: {error}"
@@ -98,8 +99,9 @@ def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset
 
 
 def _seed() -> int:
-    """Drawn from torch's global state, which a resumed run brings back."""
-    return int(torch.randint(2**31 - 1, ()))
+    """Drawn from torch's global state, which a resumed run brings back; another on each process."""
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return (int(torch.randint(2**31 - 1, ())) + rank) % 2**32
 
 
 def _moons(n: int) -> tuple[Tensor, Tensor]:
@@ -142,7 +144,7 @@ class FreshPoints(IterableDataset):
 
 
 DATASETS = {
-    "digits": DatasetSpec(10, images=Digits, mean=(0.5,), std=(0.5,)),
+    "digits": DatasetSpec(10, images=Digits, mean=(0.3,), std=(0.35,)),
     "svhn": DatasetSpec(10, images=_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197)),
     "moons": DatasetSpec(2, points=_moons, box=4.0),
     "circles": DatasetSpec(2, points=_circles, box=4.0),

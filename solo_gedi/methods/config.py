@@ -90,7 +90,10 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "num_clusters": (kwargs.num_clusters >= 2, "at least 2"),
         "temperature": (kwargs.temperature > 0, "above 0"),
         "input_noise_std": (kwargs.input_noise_std >= 0, "at least 0"),
-        "energy_l2": (kwargs.energy_l2 >= 0, "at least 0"),
+        "energy_l2": (
+            kwargs.energy_l2 >= 0 and (weights.gen > 0 or not kwargs.energy_l2),
+            "at least 0, and 0 without the generative term",
+        ),
         "weights.gen": (weights.gen >= 0, "at least 0"),
         "weights.inv": (weights.inv >= 0, "at least 0"),
         "weights.prior": (weights.prior >= 0, "at least 0"),

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from solo_gedi.evaluation import cluster_accuracy, clustering_metrics
+
+
+def test_renamed_clusters_are_perfect():
+    labels = torch.arange(10).repeat(5)
+    renamed = (labels * 7 + 3) % 10
+    found = clustering_metrics(labels, renamed)
+    expected = {"nmi": 1, "ami": 1, "ari": 1, "cluster_acc": 1, "clusters_used": 10}
+    assert found == pytest.approx(expected)
+
+
+def test_one_cluster_says_nothing():
+    labels = torch.arange(10).repeat(5)
+    found = clustering_metrics(labels, torch.zeros(50))
+    assert found["nmi"] == found["ari"] == pytest.approx(0)
+    assert found["cluster_acc"] == pytest.approx(0.1)
+    assert found["clusters_used"] == 1
+
+
+def test_metrics_agree_with_scikit_learn_on_random_clusters():
+    rng = np.random.default_rng(0)
+    labels, clusters = rng.integers(0, 5, 200), rng.integers(0, 7, 200)
+    found = clustering_metrics(torch.from_numpy(labels), torch.from_numpy(clusters))
+    assert found["nmi"] == pytest.approx(metrics.normalized_mutual_info_score(labels, clusters))
+    assert found["ami"] == pytest.approx(metrics.adjusted_mutual_info_score(labels, clusters))
+    assert found["ari"] == pytest.approx(metrics.adjusted_rand_score(labels, clusters))
+
+
+def test_matching_beats_or_equals_every_renaming():
+    from itertools import permutations
+
+    rng = np.random.default_rng(1)
+    labels, clusters = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
+    best = max(np.mean(np.array(order)[clusters] == labels) for order in permutations(range(4)))
+    found = cluster_accuracy(torch.from_numpy(labels), torch.from_numpy(clusters))
+    assert found == pytest.approx(best)
