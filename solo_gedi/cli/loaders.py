@@ -36,13 +36,14 @@ def _loader(dataset: Dataset, cfg: DictConfig, *, train: bool) -> DataLoader:
             f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "  # type: ignore[arg-type]
             f"training images in {cfg.data.train_path}"
         )
+    # No persistent workers: new ones are seeded from the global random state at every epoch, so
+    # that a resumed run augments as the uninterrupted one.
     return DataLoader(
         dataset,
         batch_size=batch_size,
         shuffle=train,
         drop_last=train,
         num_workers=workers,
-        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 

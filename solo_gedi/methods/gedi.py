@@ -128,7 +128,9 @@ class GEDI(BaseMethod):
         metrics["train_cluster_entropy"] = cluster_entropy(logits.detach())
         metrics["train_clusters_used"] = clusters_used(logits)
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
-        return loss + out["loss"]
+        # The mean over no labelled point is NaN.
+        labelled = (targets != -1).any()
+        return loss + torch.where(labelled, out["loss"], torch.zeros_like(out["loss"]))
 
     def _log_densities(self, x: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.

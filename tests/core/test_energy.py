@@ -96,3 +96,10 @@ def test_input_gradient_needs_no_trainable_parameter():
     head.requires_grad_(False)
     frozen = input_gradient(lambda x: log_density(head(x)), x)
     torch.testing.assert_close(frozen, trainable)
+
+
+def test_head_keeps_single_precision_under_autocast():
+    head = EnergyHead(3, 4, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert head(torch.randn(5, 3)).dtype == torch.float32
+    assert head.double()(torch.randn(5, 3, dtype=torch.float64)).dtype == torch.float64

@@ -135,3 +135,8 @@ def test_a_weight_that_is_not_at_least_zero_is_refused(name, weight):
 def test_an_objective_without_a_term_is_refused(energy_l2):
     with pytest.raises(ValueError, match="gen, inv and prior"):
         GEDIObjective(gen=0, inv=0, prior=0, energy_l2=energy_l2)
+
+
+def test_energy_l2_without_the_generative_term_is_refused():
+    with pytest.raises(ValueError, match="energy_l2 needs the generative term"):
+        GEDIObjective(gen=0.0, energy_l2=0.1)

@@ -220,3 +220,19 @@ def test_a_buffer_without_chains_is_refused(size):
 def test_a_restart_probability_outside_0_and_1_is_refused(reinit_prob):
     with pytest.raises(ValueError, match=rf"reinit_prob must be in \[0, 1\], got {reinit_prob}"):
         random_buffer(reinit_prob=reinit_prob)
+
+
+def test_buffer_made_or_restored_in_inference_mode_can_be_written_to():
+    with torch.inference_mode():
+        buffer = ReplayBuffer(10, (2,), 0.0, torch.rand)
+        buffer.load_state_dict(ReplayBuffer(10, (2,), 0.0, torch.rand).state_dict())
+    chains, slots = buffer.draw(3)
+    buffer.write(slots, chains + 1)
+    assert torch.equal(buffer.chains[slots], chains + 1)
+
+
+def test_state_saved_without_a_generator_is_taken_up_by_a_buffer_with_one():
+    saved = ReplayBuffer(10, (2,), 0.0, torch.rand)
+    own = ReplayBuffer(10, (2,), 0.0, torch.rand, generator=torch.Generator())
+    own.load_state_dict(saved.state_dict())
+    assert torch.equal(own.chains, saved.chains)

@@ -180,14 +180,14 @@ def test_sgld_runs_in_full_precision_inside_autocast(energy):
     dtypes = []
 
     def log_p(x):
-        logits = head(x)
+        logits = head.layers(x)
         dtypes.append(logits.dtype)
         return log_density(logits)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert head(x).dtype == torch.bfloat16
+        assert head.layers(x).dtype == torch.bfloat16
         inside = sample_sgld(log_p, x, 3, 0.1, 0.0)
-        assert head(x).dtype == torch.bfloat16
+        assert head.layers(x).dtype == torch.bfloat16
     assert dtypes == [torch.float32] * 3
     assert torch.equal(inside, sample_sgld(log_p, x, 3, 0.1, 0.0))
 
