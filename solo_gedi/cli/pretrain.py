@@ -4,15 +4,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
 from solo_gedi.callbacks import InputNoise, SampleGrid
 from solo_gedi.cli import config, loaders, runs
 from solo_gedi.core import evaluation_mode
-from solo_gedi.data import DATASETS, SampleSpace
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods import METHODS
+from solo_gedi.methods import METHODS, sample_space
 
 
 def main(arguments: list[str]) -> None:
@@ -36,43 +35,36 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
     config.check_method(cfg, "method")
     print(f"Pretraining {cfg.method} on {cfg.data.dataset}, with {hosts.describe()}", flush=True)
     cfg = runs.parse(cfg, hosts.parse_pretrain)
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
+    _check_views(train, cfg)
 
+    seed_everything(cfg.seed, workers=True, verbose=False)
     model = hosts.METHODS[cfg.method](cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
-    _check_views(model, train, cfg)
     run = runs.Run(cfg, cfg.method)
     run.check_resume(model)
 
     callbacks: list[Callback] = [SampleGrid(run.folder / "samples", cfg.checkpoint.frequency)]
     noise = (cfg.get("method_kwargs") or {}).get("input_noise_std", 0)
     if noise and cfg.method not in METHODS:
-        callbacks.append(InputNoise(_sample_space(cfg), noise))
+        callbacks.append(InputNoise(sample_space(cfg), noise))
     run.fit(model, train, val, callbacks)
     print(f"Files of this run: {run.folder}", flush=True)
     return model, run
 
 
-def _sample_space(cfg: DictConfig) -> SampleSpace:
-    spec = DATASETS.get(cfg.data.dataset)
-    if spec is not None and spec.points:
-        return SampleSpace()
-    transform = hosts.build_transform(cfg.data.dataset, cfg.augmentations[0])
-    return SampleSpace.of_images(*hosts.normalization(transform))
-
-
-def _check_views(model: hosts.BaseMethod, train: Any, cfg: DictConfig) -> None:
+def _check_views(train: Any, cfg: DictConfig) -> None:
     """Try the backbone on one view before training starts."""
+    backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
     view = next(iter(train.dataset))[1][0]
     batch = view if train.batch_size is None else view[None]
     try:
-        with evaluation_mode(model.backbone), torch.inference_mode():
-            model.backbone(batch)
+        with evaluation_mode(backbone), torch.inference_mode():
+            backbone(batch)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
-            f"backbone.name={cfg.backbone.name} with backbone.kwargs={dict(cfg.backbone.kwargs)} "
+            f"backbone={OmegaConf.to_container(cfg.backbone)} "
             f"cannot take inputs of shape {tuple(view.shape)} (augmentations.crop_size="
             f"{cfg.augmentations[0].crop_size}): {str(error).splitlines()[0]}"
         ) from error

@@ -30,7 +30,7 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
     Raises:
         ConfigError: for an unknown name, or arguments that the backbone refuses.
     """
-    name, kwargs = cfg.backbone.name, dict(cfg.backbone.kwargs or {})
+    name, kwargs = cfg.backbone.name, dict(cfg.backbone.get("kwargs") or {})
     if name not in factories:
         raise ConfigError(f"backbone.name={name!r} does not exist; choose from {sorted(factories)}")
     try:

@@ -1,8 +1,8 @@
 """GEDI and JEM as solo-learn methods."""
 
-from solo_gedi.methods.gedi import GEDI
+from solo_gedi.methods.gedi import GEDI, sample_space
 from solo_gedi.methods.jem import JEM
 
 METHODS = {"gedi": GEDI, "jem": JEM}
 
-__all__ = ["GEDI", "JEM", "METHODS"]
+__all__ = ["GEDI", "JEM", "METHODS", "sample_space"]

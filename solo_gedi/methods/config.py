@@ -90,14 +90,14 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "num_clusters": (kwargs.num_clusters >= 2, "at least 2"),
         "temperature": (kwargs.temperature > 0, "above 0"),
         "input_noise_std": (kwargs.input_noise_std >= 0, "at least 0"),
-        "energy_l2": (
-            kwargs.energy_l2 >= 0 and (weights.gen > 0 or not kwargs.energy_l2),
-            "at least 0, and 0 without the generative term",
-        ),
         "weights.gen": (weights.gen >= 0, "at least 0"),
         "weights.inv": (weights.inv >= 0, "at least 0"),
         "weights.prior": (weights.prior >= 0, "at least 0"),
         "weights": (any(weights.values()), "such that one weight is positive"),
+        "energy_l2": (
+            kwargs.energy_l2 >= 0 and (weights.gen > 0 or not kwargs.energy_l2),
+            "at least 0, and 0 without the generative term",
+        ),
         "sgld.num_steps": (sgld.num_steps >= 1, "at least 1"),
         "sgld.step_size": (sgld.step_size > 0, "above 0"),
         "sgld.noise_std": (sgld.noise_std >= 0, "at least 0"),

@@ -49,7 +49,7 @@ class GEDI(BaseMethod):
             self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
         )
         self.objective = GEDIObjective(**kwargs.weights, energy_l2=kwargs.energy_l2)
-        self.sample_space = _sample_space(self.cfg)
+        self.sample_space = sample_space(self.cfg)
         self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
         self.replay_buffer: ReplayBuffer | None = None
         self._saved_buffers: list[dict[str, Any]] = []
@@ -210,8 +210,11 @@ class GEDI(BaseMethod):
         self._saved_buffers = checkpoint.get("replay_buffers", [])
 
 
-def _sample_space(cfg: DictConfig) -> SampleSpace:
-    """[-1, 1] for images, normalised as solo-learn's pipeline does it; a box for toy points."""
+def sample_space(cfg: DictConfig) -> SampleSpace:
+    """The space of a config's samples: [-1, 1] for images, a box that covers the data for points.
+
+    An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
+    """
     spec = DATASETS.get(cfg.data.dataset)
     if spec is not None and spec.points:
         return SampleSpace(low=-spec.box, high=spec.box)

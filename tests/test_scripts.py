@@ -1,0 +1,105 @@
+"""Every shipped config composes, parses and builds its method."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from solo_gedi import hosts
+from solo_gedi.cli import config, loaders, runs
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+VARIANTS = ["gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem", "swav", "barlow"]
+SUITES = ["toy", "digits", "svhn", "cifar", "custom"]
+
+
+def configs(kind):
+    found = (path for path in (SCRIPTS / kind).glob("*/*.yaml") if path.stem != "base")
+    return sorted(str(path.relative_to(SCRIPTS / kind)) for path in found)
+
+
+def load(kind, path, *overrides):
+    folder, name = Path(path).parent, Path(path).stem
+    paths = ["data.train_path=.", "data.val_path=."] if str(folder) == "custom" else []
+    return config.load(SCRIPTS / kind / folder, name, [*paths, *overrides])
+
+
+def test_every_suite_has_every_method():
+    assert configs("pretrain") == sorted(f"{s}/{m}.yaml" for s in SUITES for m in VARIANTS)
+
+
+@pytest.mark.parametrize("path", configs("pretrain"))
+def test_pretraining_config_builds_its_method(path, tmp_path):
+    (tmp_path / "class").mkdir()
+    cfg = load("pretrain", path)
+    config.prepare(cfg, required=("method", "augmentations"))
+    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    model = hosts.METHODS[cfg.method](cfg)
+    assert model.cfg.wandb.entity is None
+    if cfg.data.dataset not in ("moons", "circles"):
+        for entry in cfg.augmentations:
+            assert hosts.build_transform(cfg.data.dataset, entry)
+
+
+@pytest.mark.parametrize("path", configs("linear"))
+def test_linear_config_builds_its_backbone(path, tmp_path):
+    (tmp_path / "class").mkdir()
+    cfg = load("linear", path, "pretrained_feature_extractor=x.ckpt")
+    config.prepare(cfg, required=())
+    config.check_method(cfg, "pretrain_method")
+    cfg = runs.parse(cfg, hosts.parse_linear)
+    backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
+    pretrained = load("pretrain", path)
+    same = OmegaConf.to_container(pretrained.backbone)
+    assert OmegaConf.to_container(cfg.backbone) == same
+    assert hosts.LinearModel(backbone, cfg=cfg)
+
+
+PAPER = {  # Tables 3 and 5, FACTS on solo-learn's scaling of the rate
+    "toy/gedi.yaml": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
+    "svhn/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi.yaml dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
+}
+
+
+@pytest.mark.parametrize("which", PAPER)
+def test_numbers_are_the_papers(which):
+    path, *overrides = which.split()
+    batch, lr, weights, sgld = PAPER[which]
+    cfg = load("pretrain", path, *overrides)
+    config.prepare(cfg, required=())
+    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    kwargs = cfg.method_kwargs
+    assert cfg.optimizer.batch_size == batch
+    assert cfg.optimizer.lr == pytest.approx(lr)
+    assert (kwargs.weights.gen, kwargs.weights.inv, kwargs.weights.prior) == weights
+    steps = kwargs.sgld.num_steps, kwargs.sgld.step_size, kwargs.sgld.noise_std
+    assert steps == pytest.approx(sgld)
+    assert (kwargs.sgld.buffer_size, kwargs.sgld.reinit_prob) == (10000, 0.05)
+    assert kwargs.input_noise_std == 0.03
+    width = {"cifar/gedi.yaml dataset=cifar100": 256, "toy/gedi.yaml": None}.get(which, 128)
+    if width:
+        assert cfg.backbone.kwargs.width == width
+        assert kwargs.proj_hidden_dim == 2 * width
+    epochs = {"toy": 20, "svhn": 20, "cifar": 200}[path.split("/")[0]]
+    assert cfg.max_epochs == epochs
+    if path.startswith("toy"):
+        assert cfg.max_epochs * cfg.limit_train_batches == 20_000
+
+
+def test_digits_probe_looks_at_the_test_split_only_at_the_end():
+    assert load("pretrain", "digits/gedi.yaml").data.val_path == "val"
+    assert (
+        load("linear", "digits/gedi.yaml", "pretrained_feature_extractor=x").data.val_path == "test"
+    )
+
+
+def test_two_views_of_points_are_copies():
+    cfg = load("pretrain", "toy/gedi.yaml")
+    config.prepare(cfg, required=())
+    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    _, views, labels = next(iter(loaders.pretrain_loader(cfg)))
+    assert [v.shape for v in views] == [(400, 2)] * 2
+    assert (views[0] == views[1]).all()
+    assert labels.shape == (400,)
