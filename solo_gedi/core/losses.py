@@ -7,7 +7,6 @@ import math
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 from torch import Tensor
 
 
@@ -57,5 +56,10 @@ def _log_mean_prediction(logits: Tensor) -> Tensor:
     log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
     if not (dist.is_available() and dist.is_initialized()):
         return log_mean
-    means = torch.stack(dist_nn.all_gather(log_mean))
-    return means.logsumexp(0) - math.log(len(means))
+    processes = dist.get_world_size()
+    means = [torch.empty_like(log_mean) for _ in range(processes)]
+    dist.all_gather(means, log_mean.detach())
+    # Each process differentiates its own share of the global mean; since DDP averages the
+    # gradients that are to be summed, the share counts once for every process.
+    means[dist.get_rank()] = log_mean.detach() + processes * (log_mean - log_mean.detach())
+    return torch.stack(means).logsumexp(0) - math.log(processes)
