@@ -39,7 +39,7 @@ def test_langevin_step_changes_neither_argument():
 def test_langevin_step_adds_independent_gaussian_noise_of_the_given_std():
     x, grad = torch.full((20_000, 2), 5.0), torch.ones(20_000, 2)
     noise = (langevin_step(x, grad, 2.0, 0.25, seeded(0)) - 7.0).numpy()
-    assert scipy.stats.kstest(noise.ravel(), "norm", args=(0, 0.25)).pvalue > 1e-3
+    assert scipy.stats.kstest(noise.ravel() / 0.25, "norm").pvalue > 1e-3
     assert scipy.stats.pearsonr(noise[:, 0], noise[:, 1]).pvalue > 1e-3
     assert scipy.stats.pearsonr(noise[1:, 0], noise[:-1, 0]).pvalue > 1e-3
 
