@@ -197,17 +197,27 @@ class GEDI(BaseMethod):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save every process's chains and their randomness."""
-        if self.replay_buffer is None:
-            return
-        states: list[Any] = [self.replay_buffer.state_dict()]
-        if dist.is_available() and dist.is_initialized():
-            states = [None] * dist.get_world_size()
-            dist.all_gather_object(states, self.replay_buffer.state_dict())
+        states: list[Any] = self._saved_buffers
+        if self.replay_buffer is not None:
+            states = [self.replay_buffer.state_dict()]
+            if dist.is_available() and dist.is_initialized():
+                states = [None] * dist.get_world_size()
+                dist.all_gather_object(states, self.replay_buffer.state_dict())
         checkpoint["replay_buffers"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved chains until the first step, when device and shape are known."""
+        """Keep the saved chains until the first step, when device and shape are known.
+
+        Raises:
+            ConfigError: if the buffer had another size.
+        """
         self._saved_buffers = checkpoint.get("replay_buffers", [])
+        for saved in self._saved_buffers:
+            if (size := len(saved["chains"])) != self.sgld.buffer_size:
+                raise ConfigError(
+                    f"method_kwargs.sgld.buffer_size={self.sgld.buffer_size}, but the checkpoint "
+                    f"has {size} chains: set it to {size} to go on with them"
+                )
 
 
 def sample_space(cfg: DictConfig) -> SampleSpace:

@@ -143,6 +143,28 @@ def test_noise_on_the_views_has_the_given_size_in_sample_units(build, monkeypatc
     assert noise.mean().item() == pytest.approx(0, abs=0.02)
 
 
+def test_chains_survive_a_checkpoint_that_is_saved_before_the_first_step(build):
+    model, saved = build(), {}
+    model.training_step(batch(), 0)
+    model.on_save_checkpoint(saved)
+    restored, again = build(), {}
+    restored.on_load_checkpoint(saved)
+    restored.on_save_checkpoint(again)
+    chains = model.replay_buffer.chains
+    assert torch.equal(again["replay_buffers"][0]["chains"], chains)
+    restored.training_step(batch(), 0)
+    assert (restored.replay_buffer.chains == chains).flatten(1).all(1).sum() == 200 - 16
+
+
+def test_checkpoint_with_another_buffer_size_is_refused(build):
+    model, saved = build(), {}
+    model.training_step(batch(), 0)
+    model.on_save_checkpoint(saved)
+    other = build(method_kwargs={"sgld": {"buffer_size": 100}})
+    with pytest.raises(ConfigError, match="buffer_size=100, but the checkpoint has 200 chains"):
+        other.on_load_checkpoint(saved)
+
+
 def test_checkpoint_keys_name_no_other_module_backbone(build):
     """main_linear.py rewrites every key that contains "backbone" or "encoder"."""
     model = build()
