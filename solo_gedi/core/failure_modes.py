@@ -1,7 +1,34 @@
-"""The triad of failure modes, measured."""
+"""The triad of failure modes (Definitions 1 to 3), measured.
+
+1. Representation collapse, the encoder gives every input the same features: `feature_std` and
+   `effective_rank` fall to 0 and 1.
+2. Cluster collapse, every input falls into one cluster: `cluster_entropy` falls to 0 and
+   `largest_cluster_share` rises to 1.
+3. Permutation invariance of the assignments, the loss does not tell which cluster belongs to
+   which input: `permutation_gap` falls to 0, `view_agreement` to chance.
+"""
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+from solo_gedi.core.losses import invariance_loss
+
+
+def feature_std(features: Tensor) -> Tensor:
+    """Standard deviation of the features (n, h) over the points, mean over h; 0 when collapsed."""
+    return features.std(0, unbiased=False).mean()
+
+
+def effective_rank(features: Tensor) -> Tensor:
+    """Number of directions that centred features (n, h) spread over, in [1, min(n, h)].
+
+    The exponential of the entropy of their normalised singular values (Roy and Vetterli, "The
+    effective rank", 2007); 1 for features that do not vary at all.
+    """
+    singular = torch.linalg.svdvals(features - features.mean(0))
+    total = singular.sum()
+    shares = torch.where(total > 0, singular / total, torch.zeros_like(singular))
+    return torch.special.entr(shares).sum().exp()
 
 
 def cluster_entropy(logits: Tensor) -> Tensor:
@@ -24,3 +51,30 @@ def clusters_used(logits: Tensor) -> Tensor:
     """
     used = torch.zeros(logits.shape[-1], device=logits.device)
     return used.index_fill(0, logits.argmax(-1), 1.0).sum()
+
+
+def largest_cluster_share(logits: Tensor) -> Tensor:
+    """Share of the points (n, c) whose argmax is the most frequent one, in [1/c, 1]."""
+    counts = torch.bincount(logits.argmax(-1), minlength=logits.shape[-1])
+    return counts.max() / len(logits)
+
+
+def view_agreement(logits: Tensor, view_logits: Tensor) -> Tensor:
+    """Share of the points whose two views (n, c) fall into the same cluster, in [0, 1]."""
+    return (logits.argmax(-1) == view_logits.argmax(-1)).float().mean()
+
+
+def permutation_gap(
+    logits: Tensor, view_logits: Tensor, generator: Generator | None = None
+) -> Tensor:
+    """How much the invariance loss rises when the pairs of views are shuffled (Definition 3).
+
+    0 says that the assignments carry nothing of the points: any permutation is as good.
+
+    Args:
+        logits: (n, c) of the points.
+        view_logits: (n, c) of their second views.
+        generator: source of the permutation.
+    """
+    order = torch.randperm(len(logits), generator=generator, device=logits.device)
+    return invariance_loss(logits[order], view_logits) - invariance_loss(logits, view_logits)
