@@ -23,12 +23,35 @@ def clustering_metrics(labels: Tensor, clusters: Tensor) -> dict[str, float]:
 
     Returns:
         `nmi` (arithmetic mean in the denominator), `ami`, `ari`, `cluster_acc` (best one-to-one
-        matching), each 1 at best, and `clusters_used`.
+        matching), each 1 at best, `clusters_used`, and `cluster_entropy` of their use in nats.
     """
+    shares = clusters.unique(return_counts=True)[1] / len(clusters)
     return {
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ami": float(adjusted_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
         "cluster_acc": cluster_accuracy(labels, clusters),
-        "clusters_used": float(len(torch.unique(clusters))),
+        "clusters_used": float(len(shares)),
+        "cluster_entropy": float(torch.special.entr(shares).sum()),
+    }
+
+
+def minibatch_nmi(labels: Tensor, clusters: Tensor, batch_size: int) -> dict[str, float]:
+    """Mean NMI over mini-batches of the set in a random order, beside what chance gives.
+
+    The fewer points, the higher the NMI of clusters that know nothing of the labels: a number of
+    this kind says something only beside its chance level.
+
+    Returns:
+        `nmi` of the clusters and `chance`, that of the same clusters permuted over the points.
+    """
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(labels), generator=generator)
+    permuted = clusters[torch.randperm(len(labels), generator=generator)]
+    batches = [batch for batch in order.split(batch_size) if len(batch) == batch_size] or [order]
+    return {
+        name: float(
+            sum(normalized_mutual_info_score(labels[b], chosen[b]) for b in batches) / len(batches)
+        )
+        for name, chosen in {"nmi": clusters, "chance": permuted}.items()
     }

@@ -9,8 +9,10 @@ from torch import Tensor
 from solo_gedi.core import evaluation_mode
 from solo_gedi.hosts import BaseMethod
 
-# The output whose argmax is the cluster, where it is not the projector's `z`.
-CLUSTER_OUTPUT = {"swav": "p"}
+
+def cluster_output(model: BaseMethod) -> str:
+    """Name of the output whose argmax is the cluster: SwAV's prototype scores, else `z`."""
+    return "p" if model.cfg.method == "swav" else "z"
 
 
 class Features(NamedTuple):
@@ -30,7 +32,7 @@ class Features(NamedTuple):
 
 def extract(model: BaseMethod, loader: Iterable[tuple[Tensor, Tensor]]) -> Features:
     """Run a method in evaluation mode over batches of (inputs, labels)."""
-    output = CLUSTER_OUTPUT.get(model.cfg.method, "z")
+    output = cluster_output(model)
     batches = []
     with evaluation_mode(model), torch.inference_mode():
         for x, labels in loader:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from solo_gedi.evaluation import cluster_accuracy, clustering_metrics
+from solo_gedi.evaluation import cluster_accuracy, clustering_metrics, minibatch_nmi
 
 
 def test_renamed_clusters_are_perfect():
@@ -11,6 +11,7 @@ def test_renamed_clusters_are_perfect():
     renamed = (labels * 7 + 3) % 10
     found = clustering_metrics(labels, renamed)
     expected = {"nmi": 1, "ami": 1, "ari": 1, "cluster_acc": 1, "clusters_used": 10}
+    expected["cluster_entropy"] = np.log(10)
     assert found == pytest.approx(expected)
 
 
@@ -39,3 +40,22 @@ def test_matching_beats_or_equals_every_renaming():
     best = max(np.mean(np.array(order)[clusters] == labels) for order in permutations(range(4)))
     found = cluster_accuracy(torch.from_numpy(labels), torch.from_numpy(clusters))
     assert found == pytest.approx(best)
+
+
+@pytest.mark.parametrize(("batch", "chance"), [(64, 0.31), (100, 0.21)])
+def test_minibatch_nmi_of_random_clusters_is_its_chance_level(batch, chance):
+    """The chance levels that random clusters of ten balanced classes have."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(1000)
+    clusters = torch.randint(0, 10, (10_000,), generator=generator)
+    found = minibatch_nmi(labels, clusters, batch)
+    assert found["nmi"] == pytest.approx(chance, abs=0.015)
+    assert found["nmi"] == pytest.approx(found["chance"], abs=0.01)
+    assert metrics.normalized_mutual_info_score(labels, clusters) < 0.01
+
+
+def test_minibatch_nmi_of_perfect_clusters_is_far_above_chance():
+    labels = torch.arange(10).repeat(100)
+    found = minibatch_nmi(labels, labels, 64)
+    assert found["nmi"] == pytest.approx(1)
+    assert found["chance"] < 0.4
