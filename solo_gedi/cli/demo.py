@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--scripts", type=Path, default=Path("scripts"), help="configs' folder")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="results' folder")
     parser.add_argument("--epochs", type=int, help="shorten pretraining and probes, for a try")
+    parser.add_argument("--seed", type=int, help="another than the configs'")
     given = parser.parse_args(arguments)
     if not (given.scripts / "pretrain" / "digits").is_dir():
         raise ConfigError(
@@ -58,6 +59,7 @@ def _compare(method: str, given: argparse.Namespace) -> dict[str, Any]:
         "auto_resume.enabled=false",
         "+enable_model_summary=false",
         *([f"max_epochs={given.epochs}"] if given.epochs else []),
+        *([f"seed={given.seed}"] if given.seed is not None else []),
     ]
     cfg = config.load(given.scripts / "pretrain" / "digits", method, common)
     model, run = pretrain(cfg)
