@@ -43,7 +43,7 @@ def test_python_snippets_run(console, snippet):
 def test_make_demo_runs_the_demo(console, tmp_path):
     # Not as a part of the make that runs these tests.
     alone = {"MAKEFLAGS": "", "MAKELEVEL": ""}
-    dry_run = ["make", "-n", "-o", "setup", "demo", "VENV=v"]
+    dry_run = ["make", "-n", "-o", "setup", "demo", "VENV=v", "SOLO_LEARN="]
     shown = console(*dry_run, cwd=ROOT, env=alone).stdout
     assert shown.strip() == "v/bin/solo-gedi demo"
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
