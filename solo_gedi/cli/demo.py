@@ -68,11 +68,9 @@ def _compare(method: str, given: argparse.Namespace) -> dict[str, Any]:
     OmegaConf.update(probe, "pretrained_feature_extractor", str(checkpoint))
     OmegaConf.update(probe, "data.val_path", SPLIT)
     linear_accuracy = linear(probe)
-    train, test = (_loader(model.cfg, split) for split in ("train", SPLIT))
-    train_features, test_features = (
-        evaluation.extract(model, train),
-        evaluation.extract(model, test),
-    )
+    test = _loader(model.cfg, SPLIT)
+    train_features = evaluation.extract(model, _loader(model.cfg, "train"))
+    test_features = evaluation.extract(model, test)
     if method == "gedi":
         _draw(model, test, test_features.clusters, given.out)
     clustering = evaluation.clustering_metrics(test_features.labels, test_features.clusters)

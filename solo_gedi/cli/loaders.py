@@ -1,6 +1,6 @@
 """Data loaders: solo-learn's data sets and ours, with solo-learn's augmentations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from solo_gedi import hosts
-from solo_gedi.data import DATASETS, FreshPoints
+from solo_gedi.data import FreshPoints, spec_of
 from solo_gedi.errors import ConfigError
+
+Transform = Callable[[Any], Any]
+BICUBIC = transforms.InterpolationMode.BICUBIC
 
 
 class _Indexed(Dataset):
@@ -28,8 +31,6 @@ class _Indexed(Dataset):
 
 
 def _loader(dataset: Dataset, cfg: DictConfig, *, train: bool) -> DataLoader:
-    if isinstance(dataset, FreshPoints):
-        return DataLoader(dataset, batch_size=None)
     batch_size, workers = cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
     if train and len(dataset) < batch_size:  # type: ignore[arg-type]
         raise ConfigError(
@@ -66,33 +67,42 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
     Raises:
         ConfigError: if the data cannot be read.
     """
-    spec = DATASETS.get(cfg.data.dataset)
-    if spec is not None and spec.points:
-        views = cfg.data.num_large_crops
-        return _loader(FreshPoints(spec.points, cfg.optimizer.batch_size, views), cfg, train=True)
+    if (points := _points(cfg, cfg.data.num_large_crops)) is not None:
+        return points
     transform = hosts.multi_view(
         [hosts.build_transform(cfg.data.dataset, entry) for entry in cfg.augmentations],
         [entry.num_crops for entry in cfg.augmentations],
     )
     if cfg.debug_augmentations:
         print(transform)
-    if spec is not None and spec.images:
-        dataset = _Indexed(spec.images(cfg.data.train_path, True, transform))
+    if images := spec_of(cfg.data.dataset).images:
+        dataset = _Indexed(images(cfg.data.train_path, True, transform))
     else:
         dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
     return _loader(dataset, cfg, train=True)
 
 
 def validation_loader(cfg: DictConfig) -> DataLoader | None:
-    """The labelled validation data of a pretraining config, if it has any, without augmentation."""
-    if cfg.data.val_path is None or cfg.data.no_labels:
+    """The labelled validation data of a pretraining config, if it has any, without augmentation.
+
+    Images of digits, SVHN and `custom` folders have the size and normalisation they are trained
+    with; solo-learn's other data sets its fixed pipeline.
+
+    Raises:
+        ConfigError: if the data cannot be read.
+    """
+    data = cfg.data
+    if data.val_path is None or data.no_labels:
         return None
-    first = cfg.augmentations[0]
-    # Points have no pixels to normalise; images are validated as they are trained on.
-    spec = DATASETS.get(cfg.data.dataset)
-    points = spec is not None and spec.points
-    mean_std = ((), ()) if points else _normalization(cfg.data.dataset, first)
-    return labelled_loaders(cfg, first.crop_size, mean_std, augment=False)[1]
+    if (points := _points(cfg)) is not None:
+        return points
+    if _is_solo_learns(data.dataset):
+        _, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
+    else:
+        first = cfg.augmentations[0]
+        mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
+        val = _images(cfg, train=False, transform=_plain(first.crop_size, *mean_std))
+    return _loader(val, cfg, train=False)
 
 
 def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
@@ -100,51 +110,51 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
 
     The training images of solo-learn's data sets and of `custom` folders are augmented as it
     does it; digits and SVHN, which its crops and flips would turn into other digits, are not.
-    """
-    chosen = cfg.data.augmentations
-    spec = DATASETS.get(cfg.data.dataset)
-    mean_std = (spec.mean, spec.std) if spec is not None else (chosen.mean, chosen.std)
-    return labelled_loaders(cfg, chosen.crop_size, mean_std, augment=True)
-
-
-def _normalization(dataset: str, augmentation: DictConfig) -> tuple[Any, Any]:
-    return hosts.normalization(hosts.build_transform(dataset, augmentation))
-
-
-def labelled_loaders(
-    cfg: DictConfig, size: int, mean_std: tuple[Any, Any], *, augment: bool
-) -> tuple[DataLoader, DataLoader]:
-    """Batches (images, labels) of training and validation data.
-
-    Args:
-        cfg: a parsed config.
-        size: height and width of the images of digits, SVHN and `custom` folders.
-        mean_std: their normalisation.
-        augment: whether `custom` training images are cropped and flipped.
 
     Raises:
         ConfigError: if the data cannot be read.
     """
-    data, spec = cfg.data, DATASETS.get(cfg.data.dataset)
-    if spec is not None and spec.points:
-        points = FreshPoints(spec.points, cfg.optimizer.batch_size)
-        return _loader(points, cfg, train=True), _loader(points, cfg, train=False)
-    if spec is None and data.dataset != "custom":
+    if (points := _points(cfg)) is not None:
+        return points, points
+    if _is_solo_learns(cfg.data.dataset):
         train, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
     else:
-        last = [transforms.ToTensor(), transforms.Normalize(*mean_std)]
-        bicubic = transforms.InterpolationMode.BICUBIC
-        plain = transforms.Compose(
-            [transforms.Resize(size, bicubic), transforms.CenterCrop(size), *last]
-        )
-        if spec is not None and spec.images:
-            train = spec.images(data.train_path, True, plain)
-            val = spec.images(data.val_path, False, plain)
-        else:
-            crop = transforms.RandomResizedCrop(size, interpolation=bicubic)
-            cropped = transforms.Compose([crop, transforms.RandomHorizontalFlip(), *last])
-            train = _reading(
-                lambda: ImageFolder(data.train_path, cropped if augment else plain), cfg
-            )
-            val = _reading(lambda: ImageFolder(data.val_path, plain), cfg)
+        chosen, spec = cfg.data.augmentations, spec_of(cfg.data.dataset)
+        mean_std = (spec.mean, spec.std) if spec.images else (chosen.mean, chosen.std)
+        plain = _plain(chosen.crop_size, *mean_std)
+        train_transform = plain if spec.images else _augmented(chosen.crop_size, *mean_std)
+        train = _images(cfg, train=True, transform=train_transform)
+        val = _images(cfg, train=False, transform=plain)
     return _loader(train, cfg, train=True), _loader(val, cfg, train=False)
+
+
+def _is_solo_learns(dataset: str) -> bool:
+    """Whether solo-learn reads it; its own reading of `custom` folders is fixed at 224 pixels."""
+    return dataset != "custom" and not spec_of(dataset).images
+
+
+def _points(cfg: DictConfig, views: int = 0) -> DataLoader | None:
+    """Batches of a toy set, if it is one; see `FreshPoints`."""
+    points = spec_of(cfg.data.dataset).points
+    if points is None:
+        return None
+    return DataLoader(FreshPoints(points, cfg.optimizer.batch_size, views), batch_size=None)
+
+
+def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
+    """Labelled images of digits, SVHN or a `custom` folder."""
+    path = cfg.data.train_path if train else cfg.data.val_path
+    if images := spec_of(cfg.data.dataset).images:
+        return images(path, train, transform)
+    return _reading(lambda: ImageFolder(path, transform), cfg)
+
+
+def _plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    steps = [transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+
+def _augmented(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    crop = transforms.RandomResizedCrop(size, interpolation=BICUBIC)
+    steps = [crop, transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from solo_gedi.core.processes import distributed
+
 
 def generative_loss(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:
     """L_GEN: raises the density of the data over that of the model's samples (Eq. 11, negated).
@@ -54,7 +56,7 @@ def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
 def _log_mean_prediction(logits: Tensor) -> Tensor:
     """Log q(y), (c,); kept in the log domain, since q(y) of an empty cluster underflows to 0."""
     log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
-    if not (dist.is_available() and dist.is_initialized()):
+    if not distributed():
         return log_mean
     processes = dist.get_world_size()
     means = [torch.empty_like(log_mean) for _ in range(processes)]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from PIL import Image
 from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.model_selection import train_test_split
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import SVHN
 
+from solo_gedi.core.processes import rank
 from solo_gedi.errors import ConfigError
 
 Transform = Callable[[Any], Any]
@@ -100,8 +100,7 @@ def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset
 
 def _seed() -> int:
     """Drawn from torch's global state, which a resumed run brings back; another on each process."""
-    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-    return (int(torch.randint(2**31 - 1, ())) + rank) % 2**32
+    return (int(torch.randint(2**31 - 1, ())) + rank()) % 2**32
 
 
 def _moons(n: int) -> tuple[Tensor, Tensor]:
@@ -149,3 +148,8 @@ DATASETS = {
     "moons": DatasetSpec(2, points=_moons, box=4.0),
     "circles": DatasetSpec(2, points=_circles, box=4.0),
 }
+
+
+def spec_of(dataset: str) -> DatasetSpec:
+    """The spec of a data set of ours; for solo-learn's, one without images, points or pixels."""
+    return DATASETS.get(dataset, DatasetSpec(num_classes=0))

@@ -19,7 +19,8 @@ from solo_gedi.core import (
     log_density,
     sample_sgld,
 )
-from solo_gedi.data import DATASETS, SampleSpace
+from solo_gedi.core.processes import distributed, rank
+from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, build_transform, normalization
 from solo_gedi.methods.config import MethodKwargs, with_defaults
@@ -38,8 +39,6 @@ class GEDI(BaseMethod):
         sample_space: the map between the chains' [-1, 1] and the network's input.
         replay_buffer: this process's chains; None before the first training step.
     """
-
-    default_kwargs = MethodKwargs
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -65,10 +64,6 @@ class GEDI(BaseMethod):
         self.num_large_crops = views
         self.num_crops = views
 
-    @classmethod
-    def _check(cls, cfg: DictConfig) -> DictConfig:
-        return with_defaults(cfg, cls.default_kwargs())
-
     @staticmethod
     def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
         """Add the method's defaults to the config and check its values.
@@ -76,7 +71,8 @@ class GEDI(BaseMethod):
         Raises:
             ConfigError: for a `method_kwargs` key or value that cannot work.
         """
-        return GEDI._check(super(GEDI, GEDI).add_and_assert_specific_cfg(cfg))
+        cfg = super(GEDI, GEDI).add_and_assert_specific_cfg(cfg)
+        return with_defaults(cfg, MethodKwargs())
 
     @property
     def learnable_params(self) -> list[dict[str, Any]]:
@@ -179,9 +175,8 @@ class GEDI(BaseMethod):
         return samples
 
     def _new_buffer(self, like: Tensor) -> ReplayBuffer:
-        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         generator = torch.Generator(like.device)
-        generator.manual_seed(torch.initial_seed() % 2**32 + rank)
+        generator.manual_seed(torch.initial_seed() % 2**32 + rank())
         buffer = ReplayBuffer(
             self.sgld.buffer_size,
             like.shape[1:],
@@ -190,8 +185,8 @@ class GEDI(BaseMethod):
             device=like.device,
             generator=generator,
         )
-        if rank < len(self._saved_buffers):
-            buffer.load_state_dict(self._saved_buffers[rank])
+        if rank() < len(self._saved_buffers):
+            buffer.load_state_dict(self._saved_buffers[rank()])
         self._saved_buffers = []
         return buffer
 
@@ -200,7 +195,7 @@ class GEDI(BaseMethod):
         states: list[Any] = self._saved_buffers
         if self.replay_buffer is not None:
             states = [self.replay_buffer.state_dict()]
-            if dist.is_available() and dist.is_initialized():
+            if distributed():
                 states = [None] * dist.get_world_size()
                 dist.all_gather_object(states, self.replay_buffer.state_dict())
         checkpoint["replay_buffers"] = states
@@ -225,8 +220,8 @@ def sample_space(cfg: DictConfig) -> SampleSpace:
 
     An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
     """
-    spec = DATASETS.get(cfg.data.dataset)
-    if spec is not None and spec.points:
+    spec = spec_of(cfg.data.dataset)
+    if spec.points:
         return SampleSpace(low=-spec.box, high=spec.box)
     return SampleSpace.of_images(
         *normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))

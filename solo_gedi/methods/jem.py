@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import DictConfig
 
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods.config import MethodKwargs, Weights
+from solo_gedi.methods.config import MethodKwargs, Weights, with_defaults
 from solo_gedi.methods.gedi import GEDI
 
 
@@ -22,8 +22,6 @@ class JEM(GEDI):
     Its clusters are the argmax of its logits, as the paper evaluates it.
     """
 
-    default_kwargs = JEMKwargs
-
     @staticmethod
     def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
         """Add the method's defaults to the config and check its values.
@@ -31,7 +29,7 @@ class JEM(GEDI):
         Raises:
             ConfigError: for a `method_kwargs` key or value that cannot work.
         """
-        cfg = JEM._check(super(GEDI, GEDI).add_and_assert_specific_cfg(cfg))
+        cfg = with_defaults(super(GEDI, GEDI).add_and_assert_specific_cfg(cfg), JEMKwargs())
         weights = cfg.method_kwargs.weights
         if weights.inv or weights.prior:
             raise ConfigError(

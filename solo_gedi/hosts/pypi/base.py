@@ -42,7 +42,27 @@ class WeightedKNN(WeightedKNNMixin, solo.WeightedKNNClassifier):
     """solo-learn's weighted kNN on today's torchmetrics."""
 
 
-class BaseMethod(solo.base.BaseMethod):
+class CollectedValidation:
+    """Mends 1.0.2's validation, whose outputs Lightning 2 no longer collects.
+
+    Put before 1.0.2's module among the bases.
+    """
+
+    # Lightning 2 refuses a module on which this can be called.
+    validation_epoch_end: Any = None
+    validation_step_outputs: list[Any]
+
+    def on_validation_batch_end(self, outputs: Any, *_: Any) -> None:
+        """Collect what the validation step returned."""
+        self.validation_step_outputs.append(outputs)
+
+    def on_validation_epoch_end(self) -> None:
+        """Average the validation metrics as 1.0.2 does."""
+        super().validation_epoch_end(self.validation_step_outputs)  # type: ignore[misc]
+        self.validation_step_outputs.clear()
+
+
+class BaseMethod(CollectedValidation, solo.base.BaseMethod):
     """1.0.6's BaseMethod in 1.0.2: the same config, names of attributes and checkpoint keys.
 
     Args:
@@ -50,8 +70,6 @@ class BaseMethod(solo.base.BaseMethod):
         **_: what 1.0.2's methods hand on to their base class.
     """
 
-    # Lightning 2 refuses a module on which this can be called.
-    validation_epoch_end: Any = None
     add_and_assert_specific_cfg = staticmethod(config.method_defaults)
 
     def __init__(self, cfg: DictConfig, **_: Any) -> None:
@@ -80,7 +98,7 @@ class BaseMethod(solo.base.BaseMethod):
         self.knn_eval = cfg.knn_eval.enabled
         if self.knn_eval:
             self.knn = WeightedKNN(cfg.knn_eval.k, distance_fx=cfg.knn_eval.distance_func)
-        self.validation_step_outputs: list[Any] = []
+        self.validation_step_outputs = []
 
     @property
     def encoder(self) -> nn.Module:
@@ -122,12 +140,3 @@ class BaseMethod(solo.base.BaseMethod):
         top_k = (1, min(5, out["logits"].size(1)))
         acc1, acc5 = solo.base.accuracy_at_k(out["logits"], targets, top_k=top_k)
         return {**out, "loss": loss, "acc1": acc1, "acc5": acc5}
-
-    def on_validation_batch_end(self, outputs: Any, *_: Any) -> None:
-        """Collect what the validation step returned; Lightning 2 no longer does."""
-        self.validation_step_outputs.append(outputs)
-
-    def on_validation_epoch_end(self) -> None:
-        """Average the validation metrics as 1.0.2 does."""
-        solo.base.BaseMethod.validation_epoch_end(self, self.validation_step_outputs)
-        self.validation_step_outputs.clear()

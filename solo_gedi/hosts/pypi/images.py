@@ -6,11 +6,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch.utils.data import Dataset
 
+from solo_gedi.data import DATASETS
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts._shared import with_normalization
 from solo_gedi.hosts.pypi import solo
-
-_KNOWN = ("cifar10", "cifar100", "stl10", "imagenet", "imagenet100", "custom")
 
 
 def _needs_github(setting: str) -> ConfigError:
@@ -33,9 +32,9 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
         for name, value in with_normalization(dataset, augmentation).items()
         if name in ("mean", "std")
     }
-    known = dataset in _KNOWN and dataset != "custom"
+    own_pixels = dataset == "custom" or dataset in DATASETS
     return solo.pretrain_dataloader.prepare_transform(
-        dataset if known else "custom",
+        "custom" if own_pixels else dataset,
         brightness=jitter.get("brightness", 0),
         contrast=jitter.get("contrast", 0),
         saturation=jitter.get("saturation", 0),
@@ -48,7 +47,7 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
         min_scale=augmentation.rrc.crop_min_scale,
         max_scale=augmentation.rrc.crop_max_scale,
         crop_size=augmentation.crop_size,
-        **({} if known else normalization),
+        **(normalization if own_pixels else {}),
     )
 
 

@@ -4,14 +4,15 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts._shared import FewClassesMixin, features_dim
 from solo_gedi.hosts.pypi import config, optim, solo
+from solo_gedi.hosts.pypi.base import CollectedValidation
 
 
-class LinearModel(FewClassesMixin, solo.linear.LinearModel):
+class LinearModel(FewClassesMixin, CollectedValidation, solo.linear.LinearModel):
     """1.0.6's LinearModel in 1.0.2.
 
     Args:
@@ -22,8 +23,6 @@ class LinearModel(FewClassesMixin, solo.linear.LinearModel):
         ConfigError: for `finetune`, which 1.0.2 does not have.
     """
 
-    validation_epoch_end: Any = None
-
     def __init__(self, backbone: nn.Module, cfg: DictConfig) -> None:
         LightningModule.__init__(self)
         cfg = config.linear_defaults(cfg)
@@ -32,7 +31,7 @@ class LinearModel(FewClassesMixin, solo.linear.LinearModel):
         self.cfg = cfg
         self.backbone = backbone.requires_grad_(False)
         self.classifier = nn.Linear(features_dim(backbone), cfg.data.num_classes)
-        self.validation_step_outputs: list[Any] = []
+        self.validation_step_outputs = []
 
     def configure_optimizers(self) -> Any:
         """The optimiser and schedule that the config names, with 1.0.6's meaning."""
@@ -52,16 +51,3 @@ class LinearModel(FewClassesMixin, solo.linear.LinearModel):
             start_lr=cfg.scheduler.warmup_start_lr,
             min_lr=cfg.scheduler.min_lr,
         )
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """As in 1.0.2."""
-        return super().training_step(batch, batch_idx)
-
-    def on_validation_batch_end(self, outputs: Any, *_: Any) -> None:
-        """Collect what the validation step returned; Lightning 2 no longer does."""
-        self.validation_step_outputs.append(outputs)
-
-    def on_validation_epoch_end(self) -> None:
-        """Average the validation metrics as 1.0.2 does."""
-        solo.linear.LinearModel.validation_epoch_end(self, self.validation_step_outputs)
-        self.validation_step_outputs.clear()
