@@ -20,9 +20,9 @@ class MLP(nn.Module):
         self.num_features = num_features
         self.layers = nn.Sequential(
             nn.Linear(in_dim, hidden_dim),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, hidden_dim),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, num_features),
         )
 

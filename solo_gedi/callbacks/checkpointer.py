@@ -1,6 +1,5 @@
 """Checkpoints in solo-learn's layout, never half written."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
+
+from solo_gedi.files import write_atomically, write_json
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -17,10 +18,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
     ) -> None:
         """Write, then rename; a checkpoint that was there before stays until the rename."""
-        # A leading dot and another suffix: no search for checkpoints takes it for one.
-        partial = Path(path).with_name(f".{Path(path).name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        os.replace(partial, path)
+        save = super().save_checkpoint
+        write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
 
 
 class Checkpointer(Callback):
@@ -47,10 +46,7 @@ class Checkpointer(Callback):
             self.last = Path(trainer.ckpt_path)
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-            args = OmegaConf.to_container(self.cfg)
-            partial = self.folder / ".args.json.partial"
-            partial.write_text(json.dumps(args, indent=2))
-            os.replace(partial, self.folder / "args.json")
+            write_json(self.folder / "args.json", OmegaConf.to_container(self.cfg))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and only then drop the checkpoint before."""

@@ -97,13 +97,20 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> Path | None:
     oldest = time.time() - 3600 * cfg.auto_resume.max_hours
     found = []
     for args in folder.glob("*/args.json"):
-        last = max(args.parent.glob("*-ep=*.ckpt"), key=_epoch, default=None)
-        if last is None or _epoch(last) + 1 >= cfg.max_epochs or last.stat().st_mtime < oldest:
+        newest = last(args.parent)
+        if newest is None or epoch_of(newest) + 1 >= cfg.max_epochs:
             continue
-        if _identity(json.loads(args.read_text())) == wanted:
-            found.append(last)
+        recent = newest.stat().st_mtime >= oldest
+        if recent and _identity(json.loads(args.read_text())) == wanted:
+            found.append(newest)
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _epoch(path: Path) -> int:
+def last(folder: Path) -> Path | None:
+    """The checkpoint of the last epoch in a run's folder, if it has any."""
+    return max(folder.glob("*-ep=*.ckpt"), key=epoch_of, default=None)
+
+
+def epoch_of(path: Path) -> int:
+    """The epoch in a checkpoint's name, from 0."""
     return int(path.stem.rpartition("=")[2])

@@ -40,11 +40,16 @@ def parse_arguments(command: str, arguments: list[str]) -> DictConfig:
         ConfigError: if there is no such config or an override does not parse.
     """
     parser = argparse.ArgumentParser(f"solo-gedi {command}")
+    add_arguments(parser)
+    given = parser.parse_intermixed_args(arguments)
+    return load(Path(given.config_path), given.config_name, given.overrides)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Hydra's way of naming a config and its overrides."""
     parser.add_argument("--config-path", "-cp", required=True, help="folder of the config")
     parser.add_argument("--config-name", "-cn", required=True, help="its file, as gedi.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
-    given = parser.parse_intermixed_args(arguments)
-    return load(Path(given.config_path), given.config_name, given.overrides)
 
 
 def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:
@@ -77,9 +82,7 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
     Raises:
         ConfigError: naming the key, what was given and what would be right.
     """
-    register()
-    for name, spec in DATASETS.items():
-        hosts.add_dataset(name, spec.num_classes)
+    register_all()
     for key in (*required, *_REQUIRED):
         if OmegaConf.select(cfg, key) is None:
             raise ConfigError(f"{key} is missing from the config")
@@ -95,6 +98,13 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
         path = cfg.data.get(key)
         if dataset == "custom" and path is not None and not Path(path).is_dir():
             raise ConfigError(f"data.{key}={path} is not a folder (from {Path.cwd()})")
+
+
+def register_all() -> None:
+    """Make solo-learn know our methods and backbones, and the data sets of this command line."""
+    register()
+    for name, spec in DATASETS.items():
+        hosts.add_dataset(name, spec.num_classes)
 
 
 def check_method(cfg: DictConfig, key: str) -> None:

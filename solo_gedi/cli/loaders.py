@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader, Dataset
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from solo_gedi import hosts
-from solo_gedi.data import FreshPoints, spec_of
+from solo_gedi.data import FreshPoints, fixed_points, spec_of
 from solo_gedi.errors import ConfigError
 
 Transform = Callable[[Any], Any]
@@ -126,6 +127,71 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
         train = _images(cfg, train=True, transform=train_transform)
         val = _images(cfg, train=False, transform=plain)
     return _loader(train, cfg, train=True), _loader(val, cfg, train=False)
+
+
+def plain_loader(cfg: DictConfig, *, train: bool) -> DataLoader:
+    """A labelled split of a pretraining config's data as the trained network takes it.
+
+    In order, without augmentation, with the size, channels and normalisation of its training
+    views; of a toy set, 2,000 points that are always the same.
+
+    Args:
+        cfg: parsed config.
+        train: the training split; else that of `data.val_path`.
+
+    Raises:
+        ConfigError: if the data cannot be read or has no labels.
+    """
+    dataset = cfg.data.dataset
+    if spec_of(dataset).points:
+        points, labels = fixed_points(spec_of(dataset), seed=0 if train else 1)
+        return DataLoader(TensorDataset(points, labels), batch_size=400)
+    if (cfg.data.train_path if train else cfg.data.val_path) is None or cfg.data.no_labels:
+        raise ConfigError("data.train_path and data.val_path must name labelled images")
+    first = cfg.augmentations[0]
+    mean, std = hosts.normalization(hosts.build_transform(dataset, first))
+    transform = transforms.Compose([_Channels(len(mean)), _plain(first.crop_size, mean, std)])
+    if _is_solo_learns(dataset):
+        images = _reading(lambda: hosts.labelled_images(cfg), cfg)[0 if train else 1]
+        images.transform = transform
+    else:
+        images = _images(cfg, train=train, transform=transform)
+    return DataLoader(
+        images,
+        batch_size=max(cfg.optimizer.batch_size, 100),
+        num_workers=cfg.data.get("num_workers", 4),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def other_data(cfg: DictConfig, name: str) -> DictConfig:
+    """A run's config with the data set NAME[:PATH] in place of its own, for `plain_loader`.
+
+    It is seen as the run's own data is: same size, channels and normalisation.
+
+    Raises:
+        ConfigError: if solo-learn does not know the name.
+    """
+    dataset, _, path = name.partition(":")
+    if not hosts.has_dataset(dataset):
+        raise ConfigError(f"data set {dataset!r} does not exist in {hosts.describe()}")
+    cfg = cfg.copy()
+    first = cfg.augmentations[0]
+    first.mean, first.std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
+    cfg.data.dataset, cfg.data.no_labels = dataset, False
+    path = path or ("test" if dataset == "digits" else cfg.data.val_path)
+    cfg.data.train_path = cfg.data.val_path = path
+    return cfg
+
+
+class _Channels:
+    """A PIL image with one grey or three colour channels, whatever it has."""
+
+    def __init__(self, channels: int) -> None:
+        self.mode = "L" if channels == 1 else "RGB"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.convert(self.mode)
 
 
 def _is_solo_learns(dataset: str) -> bool:

@@ -1,6 +1,6 @@
 """Data sets that solo-learn does not have, and the map from its pixels to those of the chains."""
 
-from solo_gedi.data.datasets import DATASETS, DatasetSpec, FreshPoints, spec_of
+from solo_gedi.data.datasets import DATASETS, DatasetSpec, FreshPoints, fixed_points, spec_of
 from solo_gedi.data.sample_space import SampleSpace
 
-__all__ = ["DATASETS", "DatasetSpec", "FreshPoints", "SampleSpace", "spec_of"]
+__all__ = ["DATASETS", "DatasetSpec", "FreshPoints", "SampleSpace", "fixed_points", "spec_of"]

@@ -142,6 +142,14 @@ class FreshPoints(IterableDataset):
                 yield points, labels
 
 
+def fixed_points(spec: DatasetSpec, seed: int, n: int = 2000) -> tuple[Tensor, Tensor]:
+    """Points (n, d) of a toy set and their labels (n,), the same for the same seed."""
+    assert spec.points is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return spec.points(n)
+
+
 DATASETS = {
     "digits": DatasetSpec(10, images=Digits, mean=(0.3,), std=(0.35,)),
     "svhn": DatasetSpec(10, images=_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197)),

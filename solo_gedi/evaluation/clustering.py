@@ -2,6 +2,7 @@
 
 import torch
 from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
 from sklearn.metrics import (
     adjusted_mutual_info_score,
     adjusted_rand_score,
@@ -55,3 +56,9 @@ def minibatch_nmi(labels: Tensor, clusters: Tensor, batch_size: int) -> dict[str
         )
         for name, chosen in {"nmi": clusters, "chance": permuted}.items()
     }
+
+
+def kmeans_clusters(features: Tensor, num_clusters: int) -> Tensor:
+    """Clusters (n,) of features (n, h) by k-means, the best of ten starts."""
+    kmeans = KMeans(num_clusters, n_init=10, random_state=0)
+    return torch.from_numpy(kmeans.fit_predict(features.numpy())).long()

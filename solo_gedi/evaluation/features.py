@@ -6,13 +6,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from solo_gedi.core import evaluation_mode
+from solo_gedi.core import evaluation_mode, log_density
+from solo_gedi.core.energy import LogDensity
+from solo_gedi.data import SampleSpace
 from solo_gedi.hosts import BaseMethod
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # of (network inputs, labels)
 
 
 def cluster_output(model: BaseMethod) -> str:
     """Name of the output whose argmax is the cluster: SwAV's prototype scores, else `z`."""
     return "p" if model.cfg.method == "swav" else "z"
+
+
+def log_density_of(model: BaseMethod, space: SampleSpace) -> LogDensity:
+    """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,).
+
+    For a method without an energy it is the logsumexp of the output that its clusters are the
+    argmax of, as the paper has it for SwAV and Barlow Twins.
+    """
+    output = cluster_output(model)
+    return lambda samples: log_density(model(space.to_input(samples))[output])
 
 
 class Features(NamedTuple):
@@ -30,12 +44,12 @@ class Features(NamedTuple):
     labels: Tensor
 
 
-def extract(model: BaseMethod, loader: Iterable[tuple[Tensor, Tensor]]) -> Features:
-    """Run a method in evaluation mode over batches of (inputs, labels)."""
+def extract(model: BaseMethod, batches: Batches) -> Features:
+    """Run a method in evaluation mode over batches."""
     output = cluster_output(model)
-    batches = []
+    parts = []
     with evaluation_mode(model), torch.inference_mode():
-        for x, labels in loader:
+        for x, labels in batches:
             out = model(x.to(model.device))
-            batches.append((out["feats"].cpu(), out[output].argmax(1).cpu(), labels))
-    return Features(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+            parts.append((out["feats"].cpu(), out[output].argmax(1).cpu(), labels))
+    return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))

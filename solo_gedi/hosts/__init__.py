@@ -5,6 +5,7 @@ Nothing outside this package imports solo-learn. What the names below mean:
 
 - `BaseMethod`, `LinearModel`, `METHODS`: solo-learn's, built from a config as in 1.0.6;
 - `WeightedKNN`: its kNN metric;
+- `barlow_loss`, `swav_loss`, `SinkhornKnopp`: its baselines' losses;
 - `BACKBONES`: name -> factory(method, **kwargs), which the methods build from;
 - `add_method`, `add_backbone`, `add_dataset`, `has_dataset`: its registries;
 - `mend()`: repairs what keeps it from running on today's libraries;
@@ -22,10 +23,12 @@ if GENERATION == "github":
         METHODS,
         BaseMethod,
         LinearModel,
+        SinkhornKnopp,
         WeightedKNN,
         add_backbone,
         add_dataset,
         add_method,
+        barlow_loss,
         build_transform,
         has_dataset,
         labelled_images,
@@ -34,6 +37,7 @@ if GENERATION == "github":
         parse_linear,
         parse_pretrain,
         pretrain_images,
+        swav_loss,
     )
 else:
     from solo_gedi.hosts.pypi import (
@@ -41,10 +45,12 @@ else:
         METHODS,
         BaseMethod,
         LinearModel,
+        SinkhornKnopp,
         WeightedKNN,
         add_backbone,
         add_dataset,
         add_method,
+        barlow_loss,
         build_transform,
         has_dataset,
         labelled_images,
@@ -53,6 +59,7 @@ else:
         parse_linear,
         parse_pretrain,
         pretrain_images,
+        swav_loss,
     )
 
 __all__ = [
@@ -60,12 +67,14 @@ __all__ = [
     "GENERATION",
     "METHODS",
     "SOLO_FOLDER",
+    "SinkhornKnopp",
     "BaseMethod",
     "LinearModel",
     "WeightedKNN",
     "add_backbone",
     "add_dataset",
     "add_method",
+    "barlow_loss",
     "build_backbone",
     "build_transform",
     "describe",
@@ -78,4 +87,5 @@ __all__ = [
     "parse_linear",
     "parse_pretrain",
     "pretrain_images",
+    "swav_loss",
 ]

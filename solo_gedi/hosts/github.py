@@ -28,10 +28,13 @@ with warnings.catch_warnings():
         build_transform_pipeline,
         prepare_datasets,
     )
+    from solo.losses.barlow import barlow_loss_func as barlow_loss
+    from solo.losses.swav import swav_loss_func as swav_loss
     from solo.methods import METHODS
     from solo.methods import linear as solo_linear
     from solo.methods.base import BaseMethod
     from solo.utils.knn import WeightedKNNClassifier
+    from solo.utils.sinkhorn_knopp import SinkhornKnopp
 
 BACKBONES = BaseMethod._BACKBONES
 
@@ -115,10 +118,12 @@ __all__ = [
     "METHODS",
     "BaseMethod",
     "LinearModel",
+    "SinkhornKnopp",
     "WeightedKNN",
     "add_backbone",
     "add_dataset",
     "add_method",
+    "barlow_loss",
     "build_transform",
     "has_dataset",
     "labelled_images",
@@ -127,4 +132,5 @@ __all__ = [
     "parse_linear",
     "parse_pretrain",
     "pretrain_images",
+    "swav_loss",
 ]

@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation import auroc, ood_scores
+from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores
 
 
 class KnownEnergy(nn.Module):
@@ -44,3 +44,18 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
     pairs = [float(a > b) for a in inside for b in outside]
     assert auroc(inside, outside) == pytest.approx(sum(pairs) / len(pairs))
     assert auroc(inside, inside) == pytest.approx(0.5)
+
+
+def test_synthetic_out_sets_are_what_they_say():
+    space = SampleSpace.of_images((0.3, 0.5), (0.2, 0.4))
+    x = space.to_input(torch.rand(20, 2, 5, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    shuffled = SYNTHETIC["shuffled"](x, space)
+    # The same pixels (both channels of each together), not in the same places.
+    for before, after in zip(x.flatten(2), shuffled.flatten(2), strict=True):
+        assert sorted(map(tuple, before.T.tolist())) == sorted(map(tuple, after.T.tolist()))
+    assert not torch.equal(shuffled, x)
+    uniform = space.to_samples(SYNTHETIC["uniform"](x, space))
+    assert uniform.shape == x.shape
+    assert uniform.min() >= -1.001
+    assert uniform.max() <= 1.001
+    assert uniform.std() == pytest.approx(2 / 12**0.5, abs=0.03)

@@ -15,6 +15,9 @@ from solo_gedi.hosts.pypi.images import (
 )
 from solo_gedi.hosts.pypi.linear import LinearModel
 from solo_gedi.hosts.pypi.methods import METHODS, add_method
+from solo_gedi.hosts.pypi.solo import SinkhornKnopp
+from solo_gedi.hosts.pypi.solo import barlow_loss_func as barlow_loss
+from solo_gedi.hosts.pypi.solo import swav_loss_func as swav_loss
 
 
 def mend() -> None:
@@ -26,10 +29,12 @@ __all__ = [
     "METHODS",
     "BaseMethod",
     "LinearModel",
+    "SinkhornKnopp",
     "WeightedKNN",
     "add_backbone",
     "add_dataset",
     "add_method",
+    "barlow_loss",
     "build_transform",
     "has_dataset",
     "labelled_images",
@@ -38,4 +43,5 @@ __all__ = [
     "parse_linear",
     "parse_pretrain",
     "pretrain_images",
+    "swav_loss",
 ]

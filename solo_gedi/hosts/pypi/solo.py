@@ -40,6 +40,8 @@ def _stand_ins() -> Iterator[None]:
 
 with _stand_ins(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from solo.losses.barlow import barlow_loss_func as barlow_loss_func
+    from solo.losses.swav import swav_loss_func as swav_loss_func
     from solo.methods import METHODS as METHODS
     from solo.methods import base as base
     from solo.methods import linear as linear
@@ -48,3 +50,4 @@ with _stand_ins(), warnings.catch_warnings():
     from solo.utils import classification_dataloader as classification_dataloader
     from solo.utils import pretrain_dataloader as pretrain_dataloader
     from solo.utils.knn import WeightedKNNClassifier as WeightedKNNClassifier
+    from solo.utils.sinkhorn_knopp import SinkhornKnopp as SinkhornKnopp

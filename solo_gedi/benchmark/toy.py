@@ -1,0 +1,217 @@
+"""The toy study (Table 2): one method on moons or circles, all seeds as one stacked network.
+
+The same configs, objective, sampler, buffer and networks as under `solo-gedi pretrain`, in a bare
+loop: at this size a Trainer's bookkeeping would cost more than the training.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from solo_gedi import hosts
+from solo_gedi.benchmark.stacking import stack, unstack
+from solo_gedi.core import ReplayBuffer, evaluation_mode, log_density, sample_sgld
+from solo_gedi.data import spec_of
+from solo_gedi.errors import ConfigError
+from solo_gedi.methods import GEDI, sample_space
+
+CHECK_EVERY = 1000  # iterations
+
+# (outputs of the views, each (n, c); log-density of the samples (n,) or None) -> scalar
+Loss = Callable[[list[Tensor], Tensor | None], Tensor]
+
+
+class _UnitLength(nn.Module):
+    """SwAV compares directions with its prototypes."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.normalize(z, dim=-1)
+
+
+def scorer(model: hosts.BaseMethod) -> nn.Module:
+    """The part of a method between points and the scores whose argmax is the cluster.
+
+    It shares the method's own layers.
+    """
+    layers = [model.backbone, model.projector]
+    if model.cfg.method == "swav":
+        layers += [_UnitLength(), model.prototypes]
+    return nn.Sequential(*layers)
+
+
+def loss_of(model: Any) -> tuple[Loss, int]:
+    """A method's loss on one network's outputs, and how many views it looks at.
+
+    Raises:
+        ConfigError: for a method that the toy study does not have.
+    """
+    if isinstance(model, GEDI):
+        objective = model.objective
+
+        def gedi(views: list[Tensor], sample_log_density: Tensor | None) -> Tensor:
+            view = views[1] if objective.needs_view else None
+            return objective(views[0], view, sample_log_density)["loss"]
+
+        return gedi, 2 if objective.needs_view else 1
+    if model.cfg.method == "barlow_twins":
+        return lambda views, _: hosts.barlow_loss(*views, model.lamb, model.scale_loss), 2
+    if model.cfg.method == "swav":
+        assign = hosts.SinkhornKnopp(model.sk_iters, model.sk_epsilon)
+
+        def swav(views: list[Tensor], _: Tensor | None) -> Tensor:
+            assignments = [assign(scores) for scores in views]
+            return hosts.swav_loss(views, assignments, model.temperature)
+
+        return swav, 2
+    raise ConfigError(f"the toy study has no method={model.cfg.method!r}; pretrain can run it")
+
+
+class ToyTraining:
+    """Trains one network a seed.
+
+    The seeds share one stream of random numbers after the networks' initialisation, so that the
+    same seeds together give the same numbers.
+
+    Args:
+        cfg: parsed config of a pretraining run on points.
+        seeds: one network each.
+
+    Attributes:
+        models: the methods, one a seed, with what was learned once `run` has returned.
+        chains: (chains, k, 2) of the replay buffer; None without the generative term.
+        seconds: where the time went.
+        diverged: seed -> the iteration after which its weights were found not to be finite.
+
+    Raises:
+        ConfigError: if the config is not one of points, or has a setting that is left to
+            `solo-gedi pretrain`.
+    """
+
+    def __init__(self, cfg: DictConfig, seeds: Sequence[int]) -> None:
+        points = spec_of(cfg.data.dataset).points
+        if points is None:
+            raise ConfigError(f"data.dataset={cfg.data.dataset} is not a toy set: moons, circles")
+        if cfg.optimizer.name != "adam" or cfg.scheduler.name != "none":
+            raise ConfigError("the toy study runs optimizer.name=adam with scheduler.name=none")
+        self.cfg, self.seeds, self.points = cfg, list(seeds), points
+        self.models = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            self.models.append(hosts.METHODS[cfg.method](cfg))
+        self.network = stack([scorer(model) for model in self.models]).train()
+        self.mixes_batch = any("BatchNorm" in type(m).__name__ for m in self.network.modules())
+        self.loss, self.num_views = loss_of(self.models[0])
+        optimizer = cfg.optimizer
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), optimizer.lr, weight_decay=optimizer.weight_decay
+        )
+        self.space = sample_space(cfg)
+        self.buffer: ReplayBuffer | None = None
+        first = self.models[0]
+        if isinstance(first, GEDI) and first.objective.needs_samples:
+            self.sgld = first.sgld
+            # One slot holds a chain of every network.
+            self.buffer = ReplayBuffer(
+                self.sgld.buffer_size,
+                (len(seeds), 2),
+                self.sgld.reinit_prob,
+                self.space.uniform,
+            )
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.diverged: dict[int, int] = {}
+
+    @property
+    def chains(self) -> Tensor | None:
+        """The replay buffer's, (chains, k, 2)."""
+        return None if self.buffer is None else self.buffer.chains
+
+    def run(self, report: Callable[[int], None] = lambda iteration: None) -> None:
+        """Train for as many iterations as the config's epochs have.
+
+        Args:
+            report: called every 1,000 iterations with how many are done.
+        """
+        cfg = self.cfg
+        per_epoch = cfg.limit_train_batches
+        frozen = per_epoch * getattr(self.models[0], "freeze_prototypes_epochs", 0)
+        iterations = per_epoch * cfg.max_epochs
+        for iteration in range(1, iterations + 1):
+            self.step(freeze_prototypes=iteration <= frozen)
+            if iteration % CHECK_EVERY == 0 or iteration == iterations:
+                self._check(iteration)
+                report(iteration)
+        unstack(self.network, [scorer(model) for model in self.models])
+
+    def step(self, freeze_prototypes: bool = False) -> None:
+        """One iteration of Algorithm 1, or of a baseline's, for every network."""
+        batch_size, noise = self.cfg.optimizer.batch_size, self.cfg.method_kwargs.input_noise_std
+        with self._clock("data"):
+            x = self._fresh_points(batch_size)
+            views = [self.space.add_noise(x, noise) for _ in range(self.num_views)]
+        with self._clock("sampler"):
+            samples = [self._draw(batch_size)] if self.buffer is not None else []
+        with self._clock("forward"):
+            outputs = self._forward([*views, *samples])
+            log_p = log_density(outputs.pop()) if samples else [None] * len(self.seeds)
+            losses = [
+                self.loss([view[k] for view in outputs], log_p[k]) for k in range(len(self.seeds))
+            ]
+            loss = torch.stack(losses).sum()
+        with self._clock("backward"):
+            self.optimizer.zero_grad()
+            loss.backward()
+        with self._clock("optimizer"):
+            if freeze_prototypes and self.cfg.method == "swav":
+                for parameter in self.network[-1].parameters():  # type: ignore[index]
+                    parameter.grad = None
+            self.optimizer.step()
+
+    def _fresh_points(self, n: int) -> Tensor:
+        """New points, (k, n, 2), from one call for all networks.
+
+        Sorted by class before they are dealt out: each network gets as many of every class as a
+        batch drawn for it alone would have.
+        """
+        points, labels = self.points(n * len(self.seeds))
+        return points[labels.argsort()].view(n, len(self.seeds), -1).transpose(0, 1)
+
+    def _forward(self, batches: list[Tensor]) -> list[Tensor]:
+        """Scores of batches (k, n, 2): in one pass, unless batch norm would mix them."""
+        if self.mixes_batch:
+            return [self.network(batch) for batch in batches]
+        return list(self.network(torch.cat(batches, 1)).chunk(len(batches), 1))
+
+    def _draw(self, n: int) -> Tensor:
+        """Move n chains of every network, (k, n, 2)."""
+        assert self.buffer is not None
+        chains, slots = self.buffer.draw(n)
+        with evaluation_mode(self.network):
+            samples = sample_sgld(
+                lambda x: log_density(self.network(x)),
+                chains.transpose(0, 1),
+                self.sgld.num_steps,
+                self.sgld.step_size,
+                self.sgld.noise_std,
+            )
+        self.buffer.write(slots, samples.transpose(0, 1))
+        return samples
+
+    def _check(self, iteration: int) -> None:
+        """Note the networks whose weights are not finite; the others are not touched by them."""
+        for k, seed in enumerate(self.seeds):
+            finite = all(bool(p[k].isfinite().all()) for p in self.network.parameters())
+            if not finite:
+                self.diverged.setdefault(seed, iteration)
+
+    @contextmanager
+    def _clock(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start

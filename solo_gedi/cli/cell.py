@@ -1,0 +1,48 @@
+"""`solo-gedi cell`: one cell of a benchmark, pretrain and evaluate what is not done yet."""
+
+import argparse
+import time
+from pathlib import Path
+
+from solo_gedi.cli import checkpoints, config, evaluate
+from solo_gedi.cli.pretrain import pretrain
+from solo_gedi.files import write_json
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser("solo-gedi cell", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the cell keeps its files")
+    config.add_arguments(parser)
+    evaluate.add_options(parser)
+    given = parser.parse_intermixed_args(arguments)
+    probe = [override for override in given.overrides if override.startswith("probe.")]
+    overrides = [override for override in given.overrides if override not in probe]
+
+    start = time.perf_counter()
+    cfg = config.load(
+        Path(given.config_path),
+        given.config_name,
+        [*overrides, f"checkpoint.dir={given.folder}", "enable_progress_bar=false"],
+    )
+    run = _finished(given.folder / cfg.method, cfg.max_epochs)
+    if run is None:
+        run = pretrain(cfg)[1].folder
+    pretrained = time.perf_counter()
+    given.overrides = probe
+    metrics = evaluate.evaluate(run, given)
+    metrics["seconds"] = {
+        "pretrain": round(pretrained - start, 1),
+        "evaluate": round(time.perf_counter() - pretrained, 1),
+    }
+    metrics["figures"] = [str(run.relative_to(given.folder) / name) for name in metrics["figures"]]
+    write_json(given.folder / "metrics.json", metrics)
+
+
+def _finished(parent: Path, epochs: int) -> Path | None:
+    """A run below `parent` that was trained to its end; one that was not is resumed."""
+    for folder in sorted(parent.glob("*/")):
+        last = checkpoints.last(folder)
+        if last is not None and checkpoints.epoch_of(last) + 1 == epochs:
+            return folder
+    return None

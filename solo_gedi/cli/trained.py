@@ -1,0 +1,84 @@
+"""A pretrained method, read back from the folder of its run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from solo_gedi import hosts
+from solo_gedi.cli import checkpoints, config
+from solo_gedi.data import SampleSpace
+from solo_gedi.errors import ConfigError
+from solo_gedi.methods import sample_space
+
+
+@dataclass
+class Trained:
+    """What a run left behind.
+
+    Attributes:
+        checkpoint: the file.
+        cfg: the run's config, parsed.
+        model: with the checkpoint's weights, on the GPU where there is one.
+        chains: (n, ...) of the replay buffers of all processes; None for a method without.
+        epochs: how many it was trained for.
+    """
+
+    checkpoint: Path
+    cfg: DictConfig
+    model: hosts.BaseMethod
+    chains: Tensor | None
+    epochs: int
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.checkpoint.parent
+
+    @property
+    def space(self) -> SampleSpace:
+        """The space its samples live in."""
+        return sample_space(self.cfg)
+
+
+def load(path: Path, overrides: DictConfig | None = None) -> Trained:
+    """Read a checkpoint, or the last one in a run's folder, with the config beside it.
+
+    Args:
+        path: of either.
+        overrides: keys of the config to change, as paths of data that have moved.
+
+    Raises:
+        ConfigError: if there is none, it does not fit its config, or its weights are not finite.
+    """
+    if path.is_dir():
+        last = checkpoints.last(path)
+        if last is None:
+            raise ConfigError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
+        path = last
+    saved = checkpoints.load(path)
+    cfg = checkpoints.saved_config(path)
+    if cfg is None:
+        raise ConfigError(f"{path.parent} has no args.json, in which a run keeps its config")
+    if "method" not in cfg:
+        raise ConfigError(f"{path} is not of a pretraining run: its args.json names no method")
+    cfg.merge_with(overrides or {})
+    config.register_all()
+    config.check_method(cfg, "method")
+    state = saved["state_dict"]
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ConfigError(f"{broken[0]} in checkpoint {path} is not finite: the run diverged")
+    model = hosts.METHODS[cfg.method](cfg)
+    checkpoints.check_state(state, model.state_dict(), path)
+    model.load_state_dict(state)
+    buffers = [buffer["chains"] for buffer in saved.get("replay_buffers", [])]
+    return Trained(
+        checkpoint=path,
+        cfg=cfg,
+        model=model.to("cuda" if torch.cuda.is_available() else "cpu").eval(),
+        chains=torch.cat(buffers) if buffers else None,
+        epochs=saved["epoch"] + 1,
+    )

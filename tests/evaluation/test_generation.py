@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from solo_gedi.data import SampleSpace
+from solo_gedi.errors import ConfigError
+from solo_gedi.evaluation import (
+    SampleFeatures,
+    draw_samples,
+    frechet_distance,
+    inception_features,
+)
+
+AS_IT_IS = SampleFeatures(nn.Identity(), lambda x: x, 3)
+
+
+def distance(real, fake):
+    return frechet_distance(AS_IT_IS, real.split(1000), fake.split(1000))
+
+
+def test_frechet_distance_is_the_closed_form_of_axis_aligned_gaussians():
+    """||m1 - m2||^2 + sum (s1 - s2)^2."""
+    generator = torch.Generator().manual_seed(0)
+    standard = torch.randn(40_000, 3, generator=generator)
+    standard = (standard - standard.mean(0)) / standard.std(0)
+    standard = standard @ torch.linalg.inv(torch.linalg.cholesky(standard.T.cov())).T
+    mean, std = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([2.0, 0.5, 1.0])
+    expected = float(mean.square().sum() + (std - 1).square().sum())
+    assert distance(standard, standard * std + mean) == pytest.approx(expected, rel=1e-3)
+
+
+def test_frechet_distance_agrees_with_scipys_matrix_root():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)) + rng.normal(size=3)
+    fake = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3))
+    c_r, c_f = np.cov(real.T), np.cov(fake.T)
+    root = scipy.linalg.sqrtm(c_r @ c_f).real
+    expected = np.square(real.mean(0) - fake.mean(0)).sum() + np.trace(c_r + c_f - 2 * root)
+    found = distance(torch.from_numpy(real).float(), torch.from_numpy(fake).float())
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero():
+    x = torch.randn(300, 3, generator=torch.Generator().manual_seed(1))
+    assert distance(x, x.flip(0)) == pytest.approx(0, abs=1e-4)
+
+
+def test_features_are_of_what_the_network_sees():
+    space = SampleSpace(shift=(1.0,), scale=(2.0,))
+    features = SampleFeatures(nn.Flatten(), space.to_input, 4)
+    samples = torch.rand(5, 1, 2, 2)
+    torch.testing.assert_close(features(samples), ((samples - 1) / 2).flatten(1))
+
+
+def test_missing_inception_weights_are_named():
+    with pytest.raises(ConfigError, match="--inception-weights=nowhere.pth is not a file"):
+        inception_features("nowhere.pth")
+
+
+class Well(nn.Module):
+    """log p(x) = -||input||^2 / 2 up to a constant, as the only logit."""
+
+    cfg = OmegaConf.create({"method": "gedi"})
+    device = torch.device("cpu")
+
+    def forward(self, x):
+        return {"z": -x.square().sum(-1, keepdim=True) / 2}
+
+
+def test_samples_are_kept_on_their_way():
+    """Without noise every step shrinks a chain by 1 - step_size, in units of the input."""
+    space = SampleSpace(shift=(0.5, 0.5))
+    chains = torch.rand(7, 2) + 1
+    drawn = draw_samples(Well(), space, chains, (0, 1, 10), 0.1, 0.0, batch_size=3)
+    for steps, samples in drawn.items():
+        torch.testing.assert_close(samples - 0.5, (chains - 0.5) * 0.9**steps)
+
+
+def test_long_chains_have_the_models_distribution():
+    """step_size = noise_std^2 / 2 is Langevin's diffusion of the density itself: here N(0, 1)."""
+    generator = torch.Generator().manual_seed(0)
+    start = SampleSpace(low=-4, high=4).uniform((4000, 2), generator=generator)
+    drawn = draw_samples(
+        Well(), SampleSpace(), start, (400,), 0.3**2 / 2, 0.3, generator=generator
+    )[400]
+    assert drawn.mean().abs() < 0.05
+    # The discretised chain's variance is 1 / (1 - step_size / 2).
+    assert drawn.var() == pytest.approx(1 / (1 - 0.045 / 2), abs=0.05)
