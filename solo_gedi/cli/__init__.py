@@ -7,6 +7,7 @@ COMMANDS = {
     "pretrain": "pretrain a method, with solo-learn's config syntax",
     "linear": "train the linear probe on a pretrained backbone",
     "evaluate": "cluster, generate, tell apart: what a pretrained method can do",
+    "benchmark": "methods and seeds side by side, beside the paper",
     "cell": "one cell of a benchmark: pretrain, then evaluate",
     "toy": "a method on moons or circles, all seeds at once",
     "demo": "GEDI, SwAV and Barlow Twins on digits, side by side, in minutes",

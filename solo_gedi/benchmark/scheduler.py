@@ -1,0 +1,189 @@
+"""Runs cells: side by side on this machine with joblib, or on a cluster with submitit."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import submitit
+
+from solo_gedi.benchmark.suites import Cell
+from solo_gedi.errors import ConfigError
+from solo_gedi.files import write_atomically, write_json
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+PROGRAM = [sys.executable, "-m", "solo_gedi"]
+
+Rerun = Literal["failed", "all"]
+
+
+def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
+    """The cells that are still to be run.
+
+    Args:
+        cells: all.
+        rerun: drop the results of failed seeds, or of all, first.
+
+    Raises:
+        ConfigError: if a folder holds the results of another command.
+    """
+    for cell in cells:
+        noted = cell.folder / "command.txt"
+        if rerun == "all":
+            shutil.rmtree(cell.folder, ignore_errors=True)
+        elif noted.exists() and noted.read_text().strip() != cell.command:
+            raise ConfigError(
+                f"{cell.folder} holds the results of another command ({noted}): take another "
+                "--out, or --rerun all to drop them"
+            )
+        elif rerun == "failed":
+            for seed in cell.seeds:
+                if is_failed(cell.results_of(seed)):
+                    cell.results_of(seed).unlink()
+    return [cell for cell in cells if not cell.is_done]
+
+
+def is_failed(results: Path) -> bool:
+    """Whether a seed was run without success."""
+    return results.exists() and '"status": "failed"' in results.read_text()
+
+
+def run(
+    cells: Sequence[Cell],
+    jobs: int,
+    cluster: str | None = None,
+    log_folder: Path = Path("submitit"),
+    **parameters: Any,
+) -> Generator[tuple[Cell, float], None, None]:
+    """Run cells and yield each, with its seconds, as soon as it has ended.
+
+    A cell that fails leaves its reason in its results. Closing the iterator, or an exception such
+    as KeyboardInterrupt, ends the cells that run and leaves no results of theirs.
+
+    Args:
+        cells: to run.
+        jobs: how many at once on this machine; on a cluster, its queue decides.
+        cluster: None, or submitit's name: "slurm", "local" or "debug".
+        log_folder: of submitit.
+        parameters: of submitit's executor.
+    """
+    running = _Running()
+    # On a cluster the queue deals out the cores.
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    environment = {} if cluster == "slurm" else threads
+    if cluster is not None:
+        executor = submitit.AutoExecutor(log_folder, cluster=cluster)
+        executor.update_parameters(**parameters)
+
+    def work(cell: Cell) -> tuple[Cell, float]:
+        if cluster is None:
+            return run_cell(cell, environment, running)
+        start = time.perf_counter()
+        with running.holding(executor.submit(run_cell, cell, environment), "cancel") as job:
+            try:
+                return job.result()
+            except Exception as error:  # of the queue: time limit, lost node, ...
+                if not running.stopped:
+                    fail(cell, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return cell, time.perf_counter() - start
+
+    # A queue takes everything; submitit's debug executor works in the main thread only.
+    at_once = {"slurm": len(cells), "debug": 1}.get(cluster or "", jobs)
+    parallel = joblib.Parallel(at_once, backend="threading", return_as="generator_unordered")
+    try:
+        yield from parallel(joblib.delayed(work)(cell) for cell in cells)
+    finally:
+        running.stop()
+
+
+class _Running:
+    """What runs at the moment, so that it can be stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._lock = threading.Lock()
+        self._stops: dict[int, Callable[[], Any]] = {}
+
+    def holding(self, work: Any, stop: str) -> "_Held":
+        return _Held(self, work, getattr(work, stop))
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopped = True
+            for stop in self._stops.values():
+                stop()
+
+
+class _Held:
+    """Context in which something runs."""
+
+    def __init__(self, running: _Running, work: Any, stop: Callable[[], Any]) -> None:
+        self.running, self.work, self.stop = running, work, stop
+
+    def __enter__(self) -> Any:
+        with self.running._lock:
+            self.running._stops[id(self)] = self.stop
+            if self.running.stopped:
+                self.stop()
+        return self.work
+
+    def __exit__(self, *_: object) -> None:
+        with self.running._lock:
+            del self.running._stops[id(self)]
+
+
+def run_cell(
+    cell: Cell, environment: dict[str, str], running: _Running | None = None
+) -> tuple[Cell, float]:
+    """Run a cell's command with `log.txt` as its output; a failure becomes its result."""
+    running = running or _Running()
+    if running.stopped:
+        return cell, 0.0
+    start = time.perf_counter()
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    note = cell.command + "\n"
+    write_atomically(cell.folder / "command.txt", lambda path: path.write_text(note))
+    log = cell.folder / "log.txt"
+    # Memory that is kept rather than given back: on small networks page faults cost a sixth.
+    memory = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*PROGRAM, *cell.arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**memory, **environment, **os.environ},
+            preexec_fn=_die_with_parent,
+        )
+        with running.holding(process, "terminate"):
+            code = process.wait()
+    if code and not running.stopped:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else f"exit status {code}"
+        fail(cell, last if code > 0 else f"killed by {signal.Signals(-code).name}")
+    return cell, time.perf_counter() - start
+
+
+def fail(cell: Cell, reason: str) -> None:
+    """Leave a reason as the result of the seeds that have none."""
+    for seed in cell.seeds:
+        results = cell.results_of(seed)
+        if not results.exists():
+            results.parent.mkdir(parents=True, exist_ok=True)
+            about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
+            write_json(results, {"status": "failed", **about, "reason": reason})
+
+
+def _die_with_parent() -> None:
+    """On Linux, a cell ends with the benchmark that started it, even when that is killed."""
+    if _LIBC is not None:
+        pr_set_pdeathsig = 1
+        _LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM)

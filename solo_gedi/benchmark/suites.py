@@ -1,0 +1,150 @@
+"""What is compared: methods and seeds on data sets, one plain command a cell."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from solo_gedi.errors import ConfigError
+
+GRID = (0, 10, 20, 30, 40, 50)  # Figure 2's loss weights
+IMAGE_METHODS = ("jem", "barlow", "swav", "gedi_nogen", "gedi")
+TOY_METHODS = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A comparison.
+
+    Attributes:
+        folder: of `scripts/pretrain` with its configs.
+        datasets: name -> the overrides that choose it.
+        methods: name -> (config, overrides).
+        stacked: whether one command trains all seeds of a method at once.
+        required: overrides that only the user can give.
+    """
+
+    folder: str
+    datasets: Mapping[str, Sequence[str]]
+    methods: Mapping[str, tuple[str, Sequence[str]]]
+    stacked: bool = False
+    required: Sequence[str] = ()
+
+
+def _plain(names: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
+    return {name: (name, ()) for name in names}
+
+
+_POINTS = {name: (f"data.dataset={name}",) for name in ("moons", "circles")}
+_WEIGHTS = {
+    f"inv={inv} prior={prior}": (
+        "gedi",
+        (f"method_kwargs.weights.inv={inv}", f"method_kwargs.weights.prior={prior}"),
+    )
+    for inv, prior in product(GRID, GRID)
+}
+
+SUITES = {
+    "toy": Suite("toy", _POINTS, _plain((*TOY_METHODS, "gedi_paper")), stacked=True),
+    "sensitivity": Suite("toy", _POINTS, _WEIGHTS, stacked=True),
+    "digits": Suite("digits", {"digits": ()}, _plain(IMAGE_METHODS)),
+    "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS)),
+    "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS)),
+    "cifar100": Suite("cifar", {"cifar100": ("dataset=cifar100",)}, _plain(IMAGE_METHODS)),
+    "folder": Suite(
+        "custom",
+        {"custom": ()},
+        _plain(IMAGE_METHODS),
+        required=("data.train_path", "data.val_path"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One command, and where its results go.
+
+    Attributes:
+        dataset: name.
+        method: name.
+        seeds: those that the command runs.
+        folder: of the cell; the results of a seed are `results_of(seed)`.
+        arguments: what comes after `solo-gedi`.
+    """
+
+    dataset: str
+    method: str
+    seeds: tuple[int, ...]
+    folder: Path
+    arguments: tuple[str, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        seeds = ", ".join(map(str, self.seeds))
+        return f"{self.dataset} {self.method}, seed {seeds}"
+
+    @property
+    def command(self) -> str:
+        """The command, to be run by hand."""
+        return shlex.join(["solo-gedi", *self.arguments])
+
+    def results_of(self, seed: int) -> Path:
+        """The file that a finished seed leaves."""
+        folder = self.folder if self.folder.name == f"seed={seed}" else self.folder / f"seed={seed}"
+        return folder / "metrics.json"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every seed has been run, with or without success."""
+        return all(self.results_of(seed).exists() for seed in self.seeds)
+
+
+def cells_of(
+    suite: Suite,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    scripts: Path,
+    overrides: Sequence[str],
+    options: Sequence[str] = (),
+) -> list[Cell]:
+    """The cells of a suite.
+
+    Args:
+        suite: the comparison.
+        methods: names of the suite's methods; all when empty.
+        seeds: to run each with.
+        out: folder of the results: `<out>/<dataset>/<method>/seed=K`.
+        scripts: folder with `pretrain` and `linear`.
+        overrides: of every cell's config.
+        options: of the evaluation, for image suites.
+
+    Raises:
+        ConfigError: for an unknown method, a config that is not there or a path that is missing.
+    """
+    if unknown := [name for name in methods if name not in suite.methods]:
+        raise ConfigError(f"--methods has {unknown[0]!r}; choose from {','.join(suite.methods)}")
+    for key in suite.required:
+        if not any(override.startswith(f"{key}=") for override in overrides):
+            raise ConfigError(f"this suite needs {key}=FOLDER")
+    cells = []
+    for dataset, method in product(suite.datasets, methods or suite.methods):
+        config, own = suite.methods[method]
+        path = scripts / "pretrain" / suite.folder
+        if not (path / f"{config}.yaml").is_file():
+            raise ConfigError(f"--scripts={scripts} has no pretrain/{suite.folder}/{config}.yaml")
+        named = ["--config-path", str(path), "--config-name", config]
+        chosen = [*suite.datasets[dataset], *own, *overrides]
+        folder = out / dataset / method.replace(" ", "-")
+        if suite.stacked:
+            listed = ",".join(map(str, seeds))
+            arguments = ["toy", str(folder), *named, "--seeds", listed, *chosen]
+            cells.append(Cell(dataset, method, tuple(seeds), folder, tuple(arguments)))
+            continue
+        probe = scripts / "linear" / suite.folder / f"{config.partition('_')[0]}.yaml"
+        linear = ["--linear-config", str(probe)] if probe.is_file() else []
+        for seed in seeds:
+            place = folder / f"seed={seed}"
+            arguments = ["cell", str(place), *named, *linear, *options, f"seed={seed}", *chosen]
+            cells.append(Cell(dataset, method, (seed,), place, tuple(arguments)))
+    return cells
