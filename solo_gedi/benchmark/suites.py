@@ -36,7 +36,7 @@ def _plain(names: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
     return {name: (name, ()) for name in names}
 
 
-_POINTS = {name: (f"data.dataset={name}",) for name in ("moons", "circles")}
+_POINTS = {name: (f"dataset={name}",) for name in ("moons", "circles")}
 _WEIGHTS = {
     f"inv={inv} prior={prior}": (
         "gedi",

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.func import vmap
 
 from solo_gedi import hosts
 from solo_gedi.benchmark.stacking import stack, unstack
@@ -24,7 +25,9 @@ from solo_gedi.methods import GEDI, sample_space
 
 CHECK_EVERY = 1000  # iterations
 
-# (outputs of the views, each (n, c); log-density of the samples (n,) or None) -> scalar
+POINTS_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's calls are slow
+
+# (outputs of the views, each (k, n, c); log-density of the samples (k, n) or None) -> (k,)
 Loss = Callable[[list[Tensor], Tensor | None], Tensor]
 
 
@@ -47,7 +50,7 @@ def scorer(model: hosts.BaseMethod) -> nn.Module:
 
 
 def loss_of(model: Any) -> tuple[Loss, int]:
-    """A method's loss on one network's outputs, and how many views it looks at.
+    """A method's loss for k networks at once, and how many views it looks at.
 
     Raises:
         ConfigError: for a method that the toy study does not have.
@@ -55,21 +58,31 @@ def loss_of(model: Any) -> tuple[Loss, int]:
     if isinstance(model, GEDI):
         objective = model.objective
 
-        def gedi(views: list[Tensor], sample_log_density: Tensor | None) -> Tensor:
-            view = views[1] if objective.needs_view else None
-            return objective(views[0], view, sample_log_density)["loss"]
+        def gedi(views: list[Tensor], samples: Tensor | None) -> Tensor:
+            given = {"logits": views[0]}
+            if objective.needs_view:
+                given["view_logits"] = views[1]
+            if samples is not None:
+                given["sample_log_density"] = samples
+            return vmap(lambda one: objective(**one)["loss"])(given)
 
         return gedi, 2 if objective.needs_view else 1
-    if model.cfg.method == "barlow_twins":
-        return lambda views, _: hosts.barlow_loss(*views, model.lamb, model.scale_loss), 2
     if model.cfg.method == "swav":
         assign = hosts.SinkhornKnopp(model.sk_iters, model.sk_epsilon)
 
-        def swav(views: list[Tensor], _: Tensor | None) -> Tensor:
-            assignments = [assign(scores) for scores in views]
-            return hosts.swav_loss(views, assignments, model.temperature)
+        def swav(views: list[Tensor]) -> Tensor:
+            return hosts.swav_loss(views, [assign(scores) for scores in views], model.temperature)
 
-        return swav, 2
+        return lambda views, _: vmap(swav)(views), 2
+    if model.cfg.method == "barlow_twins":
+
+        def barlow(views: list[Tensor], _: Tensor | None) -> Tensor:
+            # solo-learn's loss has a batch norm inside, which vmap does not take.
+            pairs = zip(*views, strict=True)
+            losses = [hosts.barlow_loss(*pair, model.lamb, model.scale_loss) for pair in pairs]
+            return torch.stack(losses)
+
+        return barlow, 2
     raise ConfigError(f"the toy study has no method={model.cfg.method!r}; pretrain can run it")
 
 
@@ -124,6 +137,7 @@ class ToyTraining:
                 self.sgld.reinit_prob,
                 self.space.uniform,
             )
+        self._ahead: list[Tensor] = []
         self.seconds: dict[str, float] = defaultdict(float)
         self.diverged: dict[int, int] = {}
 
@@ -159,11 +173,8 @@ class ToyTraining:
             samples = [self._draw(batch_size)] if self.buffer is not None else []
         with self._clock("forward"):
             outputs = self._forward([*views, *samples])
-            log_p = log_density(outputs.pop()) if samples else [None] * len(self.seeds)
-            losses = [
-                self.loss([view[k] for view in outputs], log_p[k]) for k in range(len(self.seeds))
-            ]
-            loss = torch.stack(losses).sum()
+            log_p = log_density(outputs.pop()) if samples else None
+            loss = self.loss(outputs, log_p).sum()
         with self._clock("backward"):
             self.optimizer.zero_grad()
             loss.backward()
@@ -174,13 +185,15 @@ class ToyTraining:
             self.optimizer.step()
 
     def _fresh_points(self, n: int) -> Tensor:
-        """New points, (k, n, 2), from one call for all networks.
-
-        Sorted by class before they are dealt out: each network gets as many of every class as a
-        batch drawn for it alone would have.
-        """
-        points, labels = self.points(n * len(self.seeds))
-        return points[labels.argsort()].view(n, len(self.seeds), -1).transpose(0, 1)
+        """New points for every network, (k, n, 2)."""
+        if not self._ahead:
+            batches = POINTS_AHEAD * len(self.seeds)
+            points, labels = self.points(n * batches)
+            # Sorted by class before they are dealt out: every batch gets as many of each class
+            # as one that is drawn alone.
+            dealt = points[labels.argsort(stable=True)].view(n, batches, -1).transpose(0, 1)
+            self._ahead = list(dealt.contiguous().split(len(self.seeds)))
+        return self._ahead.pop()
 
     def _forward(self, batches: list[Tensor]) -> list[Tensor]:
         """Scores of batches (k, n, 2): in one pass, unless batch norm would mix them."""

@@ -134,7 +134,7 @@ def test_cells_are_commands(scripts, tmp_path):
     assert [cell.dataset for cell in toy] == ["moons", "circles"]
     assert toy[0].command == (
         f"solo-gedi toy {tmp_path}/moons/gedi --config-path {scripts}/pretrain/toy "
-        "--config-name gedi --seeds 5,6 data.dataset=moons max_epochs=1"
+        "--config-name gedi --seeds 5,6 dataset=moons max_epochs=1"
     )
     digits = cells_of(SUITES["digits"], ["gedi_nogen", "swav"], [0], tmp_path, scripts, [])
     assert [cell.results_of(0) for cell in digits] == [
