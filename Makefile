@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 SOLO_LEARN ?=
 RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
 
-.PHONY: demo test setup clean
+.PHONY: demo test setup browser clean
 
 demo: setup
 	$(RUN) $(BIN)/solo-gedi demo
 
-test: setup
+test: setup browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,6 +30,13 @@ $(VENV)/installed: pyproject.toml setup.py Makefile
 	$(BIN)/python -m pip install -e '.[test]'
 	$(BIN)/python -m pip install --no-deps solo-learn==1.0.2
 	touch $@
+
+# The test of the report opens it in Chromium. Debian's, where it can be installed.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+	|| echo "no Chromium here: the test that opens the report in a browser will be skipped"
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,7 +1,6 @@
 """`solo-gedi demo`: GEDI beside SwAV and Barlow Twins on digits, in minutes on two CPU cores."""
 
 import argparse
-import csv
 import logging
 import time
 from pathlib import Path
@@ -10,21 +9,19 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
 
 from solo_gedi import evaluation
+from solo_gedi.benchmark import tables
 from solo_gedi.callbacks.sample_grid import save_grid
-from solo_gedi.cli import config, loaders
-from solo_gedi.cli.linear import linear
+from solo_gedi.cli import config, evaluate, loaders
 from solo_gedi.cli.pretrain import pretrain
 from solo_gedi.errors import ConfigError
+from solo_gedi.evaluation.plots import save_figure
 
 METHODS = ("gedi", "swav", "barlow")  # config names
-SPLIT = "test"
 
 
 def main(arguments: list[str]) -> None:
@@ -45,7 +42,7 @@ def main(arguments: list[str]) -> None:
     rows = []
     for method in METHODS:
         rows.append(_compare(method, given))
-        _write_tables(rows, given.out)
+        tables.write(rows, given.out, "table")
     print("\nNMI of the cluster head; linear probe and kNN offline; all on digits' test split")
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     print(f"\n{time.perf_counter() - start:.0f} s in all. Tables and pictures: {given.out}/")
@@ -54,67 +51,49 @@ def main(arguments: list[str]) -> None:
 def _compare(method: str, given: argparse.Namespace) -> dict[str, Any]:
     """Pretrain, probe and evaluate one method: a row of the table."""
     start = time.perf_counter()
-    common = [
+    shorter = [f"max_epochs={given.epochs}"] if given.epochs else []
+    overrides = [
         f"checkpoint.dir={given.out}",
         "auto_resume.enabled=false",
         "+enable_model_summary=false",
-        *([f"max_epochs={given.epochs}"] if given.epochs else []),
+        *shorter,
         *([f"seed={given.seed}"] if given.seed is not None else []),
     ]
-    cfg = config.load(given.scripts / "pretrain" / "digits", method, common)
-    model, run = pretrain(cfg)
-    (checkpoint,) = run.folder.glob("*.ckpt")
-    probe = config.load(given.scripts / "linear" / "digits", method, common)
-    OmegaConf.update(probe, "pretrained_feature_extractor", str(checkpoint))
-    OmegaConf.update(probe, "data.val_path", SPLIT)
-    linear_accuracy = linear(probe)
-    test = _loader(model.cfg, SPLIT)
-    train_features = evaluation.extract(model, _loader(model.cfg, "train"))
-    test_features = evaluation.extract(model, test)
+    model, run = pretrain(config.load(given.scripts / "pretrain" / "digits", method, overrides))
+    probe = given.scripts / "linear" / "digits" / f"{method}.yaml"
+    options = evaluate.options(
+        *("--tasks", "clustering,linear,knn", "--linear-config", str(probe)),
+        overrides=[f"probe.{override}" for override in shorter],
+    )
+    results = evaluate.evaluate(run.folder, options)["results"]
     if method == "gedi":
-        _draw(model, test, test_features.clusters, given.out)
-    clustering = evaluation.clustering_metrics(test_features.labels, test_features.clusters)
+        _draw(model, given.out)
+    # The first clusters are those of the method's own head.
+    nmi = next(row["value"] for row in results if row["metric"] == "nmi")
+    accuracy = {row["task"]: row["value"] for row in results if row["metric"] == "accuracy"}
     return {
-        "method": cfg.method,
-        "NMI": clustering["nmi"],
-        "linear acc": linear_accuracy,
-        "kNN acc": evaluation.knn_accuracy(train_features, test_features),
+        "method": model.cfg.method,
+        "NMI": nmi,
+        "linear acc": accuracy["linear"],
+        "kNN acc": accuracy["knn"],
         "seconds": round(time.perf_counter() - start),
     }
 
 
-def _loader(cfg: DictConfig, split: str) -> DataLoader:
-    """A split of digits, in order and without augmentation."""
-    cfg = cfg.copy()
-    cfg.data.val_path = split
-    loader = loaders.validation_loader(cfg)
-    assert loader is not None
-    return loader
-
-
-def _write_tables(rows: list[dict[str, Any]], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    table = tabulate(rows, headers="keys", floatfmt=".3f", tablefmt="github")
-    (out / "table.md").write_text(table + "\n")
-
-
-def _draw(model: Any, test: DataLoader, clusters: Tensor, out: Path) -> None:
+def _draw(model: Any, out: Path) -> None:
     """The chains as `samples.png`; they and the test digits by cluster as `gedi.png`."""
     chains = model.replay_buffer.chains[:100].cpu()
     save_grid(chains[:64], out / "samples.png")
+    model.cfg.data.val_path = model.cfg.data.test_path
+    test = loaders.plain_loader(model.cfg, train=False)
     images = model.sample_space.to_samples(torch.cat([x for x, _ in test]))
+    clusters = evaluation.extract(model, test).clusters
     num_clusters = model.cfg.method_kwargs.num_clusters
     by_cluster = [_ten(images[clusters == cluster]) for cluster in range(num_clusters)]
     figure, axes = plt.subplots(1, 2, figsize=(10, 5.4))
     _show(axes[0], chains, "What it draws: chains of the replay buffer")
     _show(axes[1], torch.cat(by_cluster), "How it clusters: test digits, one row a cluster")
-    figure.tight_layout()
-    figure.savefig(out / "gedi.png", dpi=100)
-    plt.close(figure)
+    save_figure(figure, out / "gedi.png")
 
 
 def _ten(images: Tensor) -> Tensor:

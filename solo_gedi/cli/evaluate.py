@@ -1,6 +1,7 @@
 """`solo-gedi evaluate`: what a pretrained method clusters, generates and has not seen."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--inception-weights", help="file of FID's network; downloaded if not given")
 
 
-def options(*arguments: str) -> argparse.Namespace:
+def options(*arguments: str, overrides: Sequence[str] = ()) -> argparse.Namespace:
     """The options as `add_options` parses them, for a caller that is not a command line."""
     parser = argparse.ArgumentParser()
     add_options(parser)
-    return parser.parse_args(arguments, argparse.Namespace(overrides=[]))
+    return parser.parse_args(arguments, argparse.Namespace(overrides=list(overrides)))
 
 
 def main(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.callbacks import InputNoise, SampleGrid
+from solo_gedi.callbacks import InputNoise, SampleGrid, Triad
 from solo_gedi.cli import config, loaders, runs
 from solo_gedi.core import evaluation_mode
 from solo_gedi.errors import ConfigError
@@ -45,7 +45,10 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
     run = runs.Run(cfg, cfg.method)
     run.check_resume(model)
 
-    callbacks: list[Callback] = [SampleGrid(run.folder / "samples", cfg.checkpoint.frequency)]
+    callbacks: list[Callback] = [
+        Triad(),
+        SampleGrid(run.folder / "samples", cfg.checkpoint.frequency),
+    ]
     noise = (cfg.get("method_kwargs") or {}).get("input_noise_std", 0)
     if noise and cfg.method not in METHODS:
         callbacks.append(InputNoise(sample_space(cfg), noise))

@@ -90,7 +90,7 @@ class Evaluation:
         model, space = self.run.model, self.run.space
         path = self.draw("clusters", "Clusters and their regions (Figure 3)")
         points = torch.cat([x for x, _ in self.test_loader])
-        output = evaluation.cluster_output(model)
+        output = hosts.cluster_output(model)
         with torch.inference_mode():
             plots.cluster_map(lambda x: model(x)[output].argmax(1), points, space.high, path)
 

@@ -78,3 +78,29 @@ def permutation_gap(
     """
     order = torch.randperm(len(logits), generator=generator, device=logits.device)
     return invariance_loss(logits[order], view_logits) - invariance_loss(logits, view_logits)
+
+
+def triad(
+    features: Tensor,
+    logits: Tensor,
+    view_logits: Tensor | None = None,
+    generator: Generator | None = None,
+) -> dict[str, Tensor]:
+    """All measures of the three failure modes, as scalars.
+
+    Args:
+        features: (n, h) of the points.
+        logits: (n, c) of the points.
+        view_logits: (n, c) of their second views; without them, nothing is said of the third mode.
+        generator: source of the permutation.
+    """
+    measures = {
+        "feature_std": feature_std(features),
+        "effective_rank": effective_rank(features),
+        "cluster_entropy": cluster_entropy(logits),
+        "largest_cluster_share": largest_cluster_share(logits),
+    }
+    if view_logits is not None:
+        measures["view_agreement"] = view_agreement(logits, view_logits)
+        measures["permutation_gap"] = permutation_gap(logits, view_logits, generator)
+    return measures

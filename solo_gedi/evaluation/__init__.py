@@ -6,7 +6,7 @@ from solo_gedi.evaluation.clustering import (
     kmeans_clusters,
     minibatch_nmi,
 )
-from solo_gedi.evaluation.features import Features, cluster_output, extract, log_density_of
+from solo_gedi.evaluation.features import Features, extract, log_density_of
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
     draw_samples,
@@ -23,7 +23,6 @@ __all__ = [
     "SampleFeatures",
     "auroc",
     "cluster_accuracy",
-    "cluster_output",
     "clustering_metrics",
     "draw_samples",
     "extract",

@@ -9,14 +9,9 @@ from torch import Tensor
 from solo_gedi.core import evaluation_mode, log_density
 from solo_gedi.core.energy import LogDensity
 from solo_gedi.data import SampleSpace
-from solo_gedi.hosts import BaseMethod
+from solo_gedi.hosts import BaseMethod, cluster_output
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # of (network inputs, labels)
-
-
-def cluster_output(model: BaseMethod) -> str:
-    """Name of the output whose argmax is the cluster: SwAV's prototype scores, else `z`."""
-    return "p" if model.cfg.method == "swav" else "z"
 
 
 def log_density_of(model: BaseMethod, space: SampleSpace) -> LogDensity:

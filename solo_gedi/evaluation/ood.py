@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 from solo_gedi.core import evaluation_mode, input_gradient
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation.features import Batches, cluster_output, log_density_of
-from solo_gedi.hosts import BaseMethod
+from solo_gedi.evaluation.features import Batches, log_density_of
+from solo_gedi.hosts import BaseMethod, cluster_output
 
 
 def ood_scores(model: BaseMethod, space: SampleSpace, batches: Batches) -> dict[str, Tensor]:

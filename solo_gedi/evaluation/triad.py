@@ -4,8 +4,8 @@ import torch
 
 from solo_gedi.core import evaluation_mode, failure_modes
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation.features import Batches, cluster_output
-from solo_gedi.hosts import BaseMethod
+from solo_gedi.evaluation.features import Batches
+from solo_gedi.hosts import BaseMethod, cluster_output
 
 
 def triad(
@@ -28,11 +28,5 @@ def triad(
         parts = [[model(batch.to(model.device)) for batch in v.split(400)] for v in (x, view)]
     features = torch.cat([out["feats"].cpu() for out in parts[0]])
     logits, view_logits = (torch.cat([out[output].cpu() for out in part]) for part in parts)
-    return {
-        "feature_std": float(failure_modes.feature_std(features)),
-        "effective_rank": float(failure_modes.effective_rank(features)),
-        "cluster_entropy": float(failure_modes.cluster_entropy(logits)),
-        "largest_cluster_share": float(failure_modes.largest_cluster_share(logits)),
-        "view_agreement": float(failure_modes.view_agreement(logits, view_logits)),
-        "permutation_gap": float(failure_modes.permutation_gap(logits, view_logits, generator)),
-    }
+    measures = failure_modes.triad(features, logits, view_logits, generator)
+    return {name: float(value) for name, value in measures.items()}

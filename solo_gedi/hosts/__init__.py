@@ -15,7 +15,12 @@ Nothing outside this package imports solo-learn. What the names below mean:
 """
 
 from solo_gedi.hosts._detect import GENERATION, SOLO_FOLDER, describe
-from solo_gedi.hosts._shared import build_backbone, features_dim, normalization
+from solo_gedi.hosts._shared import (
+    build_backbone,
+    cluster_output,
+    features_dim,
+    normalization,
+)
 
 if GENERATION == "github":
     from solo_gedi.hosts.github import (
@@ -77,6 +82,7 @@ __all__ = [
     "barlow_loss",
     "build_backbone",
     "build_transform",
+    "cluster_output",
     "describe",
     "features_dim",
     "has_dataset",

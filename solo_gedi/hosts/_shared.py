@@ -67,6 +67,15 @@ def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(map(float, step.mean)), tuple(map(float, step.std))
 
 
+def cluster_output(model: Any) -> str:
+    """Name of the output whose argmax is the cluster.
+
+    SwAV's prototype scores; else `z`, which is the cluster head's of GEDI and JEM and the
+    projector's of Barlow Twins and others, as in the paper.
+    """
+    return "p" if model.cfg.method == "swav" else "z"
+
+
 class WeightedKNNMixin:
     """Mends solo-learn's weighted kNN: today's torchmetrics know no `compute_on_step`.
 

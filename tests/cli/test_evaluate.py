@@ -9,12 +9,6 @@ from solo_gedi.cli.pretrain import pretrain
 from solo_gedi.errors import ConfigError
 
 
-def options(*arguments, overrides=()):
-    given = evaluate.options(*arguments)
-    given.overrides = list(overrides)
-    return given
-
-
 def values(metrics, task, metric):
     return {
         row["protocol"]: row["value"]
@@ -30,7 +24,9 @@ def run(load_config):
 
 def test_numbers_are_those_of_the_model_on_the_test_split(run):
     tasks = "clustering,linear,knn,ood,triad"
-    metrics = evaluate.evaluate(run, options("--tasks", tasks, overrides=["probe.max_epochs=1"]))
+    metrics = evaluate.evaluate(
+        run, evaluate.options("--tasks", tasks, overrides=["probe.max_epochs=1"])
+    )
     assert metrics == json.loads((run / "metrics.json").read_text())
     assert {row["task"] for row in metrics["results"]} == set(tasks.split(","))
     assert all(row["split"] == "test" for row in metrics["results"])
@@ -66,7 +62,9 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
 
 
 def test_report_and_pictures_lie_in_the_runs_folder(run):
-    metrics = evaluate.evaluate(run, options("--tasks", "ood,samples", "--ood", "shuffled"))
+    metrics = evaluate.evaluate(
+        run, evaluate.options("--tasks", "ood,samples", "--ood", "shuffled")
+    )
     assert metrics["figures"] == ["ood.png", "samples_fresh.png", "samples_buffer.png"]
     assert all((run / name).stat().st_size > 1000 for name in metrics["figures"])
     page = (run / "report.html").read_text()
@@ -80,7 +78,7 @@ def test_every_method_can_be_evaluated(method, load_config):
     folder = pretrain(load_config(method))[1].folder
     metrics = evaluate.evaluate(
         folder,
-        options(
+        evaluate.options(
             *("--tasks", "clustering,knn,ood,fid,triad", "--fid-features", "backbone"),
             *("--steps", "2", "--num-samples", "50"),
         ),
@@ -94,7 +92,7 @@ def test_every_method_can_be_evaluated(method, load_config):
 def test_distance_on_other_features_is_not_called_fid(run):
     arguments = ("--tasks", "fid", "--steps", "3", "--start", "buffer", "--num-samples", "60")
     for features in ("backbone", str(run)):
-        metrics = evaluate.evaluate(run, options(*arguments, "--fid-features", features))
+        metrics = evaluate.evaluate(run, evaluate.options(*arguments, "--fid-features", features))
         (row,) = metrics["results"]
         assert row["metric"].startswith("Fréchet distance on the")
         assert "FID" not in row["metric"]
@@ -108,7 +106,7 @@ def test_what_cannot_be_done_is_named_and_the_rest_goes_on(load_config, capsys):
     run = pretrain(load_config("swav"))[1].folder
     metrics = evaluate.evaluate(
         run,
-        options(
+        evaluate.options(
             *("--tasks", "fid,ood,clustering", "--inception-weights", "gone.pth"),
             *("--ood", "imaginary"),
         ),
@@ -122,7 +120,9 @@ def test_what_cannot_be_done_is_named_and_the_rest_goes_on(load_config, capsys):
 
 def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image_folder):
     folder = image_folder(size=40)
-    metrics = evaluate.evaluate(run, options("--tasks", "ood", "--ood", f"custom:{folder}"))
+    metrics = evaluate.evaluate(
+        run, evaluate.options("--tasks", "ood", "--ood", f"custom:{folder}")
+    )
     assert len(metrics["results"]) == 3
 
 
@@ -132,7 +132,7 @@ def test_diverged_weights_are_refused(run):
     state["state_dict"]["projector.layers.0.bias"][0] = float("nan")
     torch.save(state, checkpoint)
     with pytest.raises(ConfigError, match="projector.layers.0.bias .* not finite"):
-        evaluate.evaluate(run, options())
+        evaluate.evaluate(run, evaluate.options())
     assert not (run / "metrics.json").exists()
 
 

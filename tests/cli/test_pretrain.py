@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 import torch
 
@@ -112,3 +114,19 @@ def test_gedi_trains_on_solo_learns_own_backbones(load_config, image_folder, bac
 def test_sample_grid_is_written(load_config):
     _, run = pretrain(load_config("gedi"))
     assert (run.folder / "samples" / "ep=0.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("method", ["gedi", "gedi_noinv", "swav", "barlow"])
+def test_triad_is_logged_once_an_epoch(method, load_config):
+    run = pretrain(load_config(method, "max_epochs=2"))[1]
+    (log,) = run.folder.glob("logs/version_0/metrics.csv")
+    with log.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["triad_feature_std"]]
+    assert len(rows) == 2
+    for row in rows:
+        assert float(row["triad_feature_std"]) > 0
+        assert 0.1 <= float(row["triad_largest_cluster_share"]) <= 1
+        # One view says nothing of the third failure mode.
+        assert ("triad_view_agreement" in row) == (method != "gedi_noinv")
+        assert 0 <= float(row.get("triad_view_agreement", 0)) <= 1
+        assert 1 <= float(row["triad_effective_rank"]) <= 8
