@@ -90,9 +90,12 @@ class Evaluation:
         model, space = self.run.model, self.run.space
         path = self.draw("clusters", "Clusters and their regions (Figure 3)")
         points = torch.cat([x for x, _ in self.test_loader])
-        output = hosts.cluster_output(model)
+
+        def cluster_of(x: Tensor) -> Tensor:
+            return evaluation.scores(model(x), model).argmax(1)
+
         with torch.inference_mode():
-            plots.cluster_map(lambda x: model(x)[output].argmax(1), points, space.high, path)
+            plots.cluster_map(cluster_of, points, space.high, path)
 
     def triad(self) -> None:
         """The failure modes, and how far the energies of data and chains have run apart."""

@@ -6,7 +6,7 @@ from solo_gedi.evaluation.clustering import (
     kmeans_clusters,
     minibatch_nmi,
 )
-from solo_gedi.evaluation.features import Features, extract, log_density_of
+from solo_gedi.evaluation.features import Features, extract, log_density_of, scores
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
     draw_samples,
@@ -33,5 +33,6 @@ __all__ = [
     "log_density_of",
     "minibatch_nmi",
     "ood_scores",
+    "scores",
     "triad",
 ]

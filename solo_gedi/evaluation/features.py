@@ -9,9 +9,22 @@ from torch import Tensor
 from solo_gedi.core import evaluation_mode, log_density
 from solo_gedi.core.energy import LogDensity
 from solo_gedi.data import SampleSpace
+from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, cluster_output
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # of (network inputs, labels)
+
+
+def scores(out: dict[str, Tensor], model: BaseMethod) -> Tensor:
+    """The output (n, c) of a method whose argmax is the cluster.
+
+    Raises:
+        ConfigError: for a method without one.
+    """
+    name = cluster_output(model)
+    if name not in out:
+        raise ConfigError(f"{model.cfg.method} has no output {name!r} to take clusters from")
+    return out[name]
 
 
 def log_density_of(model: BaseMethod, space: SampleSpace) -> LogDensity:
@@ -20,8 +33,7 @@ def log_density_of(model: BaseMethod, space: SampleSpace) -> LogDensity:
     For a method without an energy it is the logsumexp of the output that its clusters are the
     argmax of, as the paper has it for SwAV and Barlow Twins.
     """
-    output = cluster_output(model)
-    return lambda samples: log_density(model(space.to_input(samples))[output])
+    return lambda samples: log_density(scores(model(space.to_input(samples)), model))
 
 
 class Features(NamedTuple):
@@ -41,10 +53,9 @@ class Features(NamedTuple):
 
 def extract(model: BaseMethod, batches: Batches) -> Features:
     """Run a method in evaluation mode over batches."""
-    output = cluster_output(model)
     parts = []
     with evaluation_mode(model), torch.inference_mode():
         for x, labels in batches:
             out = model(x.to(model.device))
-            parts.append((out["feats"].cpu(), out[output].argmax(1).cpu(), labels))
+            parts.append((out["feats"].cpu(), scores(out, model).argmax(1).cpu(), labels))
     return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))

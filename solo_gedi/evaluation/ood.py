@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 from solo_gedi.core import evaluation_mode, input_gradient
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation.features import Batches, log_density_of
-from solo_gedi.hosts import BaseMethod, cluster_output
+from solo_gedi.evaluation.features import Batches, log_density_of, scores
+from solo_gedi.hosts import BaseMethod
 
 
 def ood_scores(model: BaseMethod, space: SampleSpace, batches: Batches) -> dict[str, Tensor]:
@@ -24,17 +24,17 @@ def ood_scores(model: BaseMethod, space: SampleSpace, batches: Batches) -> dict[
         `neg_grad_norm`, -||grad_x log p(x)||_2, the paper's score (Appendix G); `log_density`,
         log p(x) up to a constant; `max_softmax`, the largest cluster probability.
     """
-    log_p_of, output = log_density_of(model, space), cluster_output(model)
-    scores: dict[str, list[Tensor]] = {"neg_grad_norm": [], "log_density": [], "max_softmax": []}
+    log_p_of = log_density_of(model, space)
+    found: dict[str, list[Tensor]] = {"neg_grad_norm": [], "log_density": [], "max_softmax": []}
     with evaluation_mode(model):
         for x, _ in batches:
             log_p, grad = input_gradient(log_p_of, space.to_samples(x.to(model.device)))
             with torch.no_grad():
-                top = model(x.to(model.device))[output].softmax(-1).amax(-1)
-            scores["neg_grad_norm"].append(-grad.flatten(1).norm(dim=1).cpu())
-            scores["log_density"].append(log_p.cpu())
-            scores["max_softmax"].append(top.cpu())
-    return {name: torch.cat(parts) for name, parts in scores.items()}
+                top = scores(model(x.to(model.device)), model).softmax(-1).amax(-1)
+            found["neg_grad_norm"].append(-grad.flatten(1).norm(dim=1).cpu())
+            found["log_density"].append(log_p.cpu())
+            found["max_softmax"].append(top.cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 def auroc(in_scores: Tensor, out_scores: Tensor) -> float:

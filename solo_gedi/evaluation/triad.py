@@ -4,8 +4,8 @@ import torch
 
 from solo_gedi.core import evaluation_mode, failure_modes
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation.features import Batches
-from solo_gedi.hosts import BaseMethod, cluster_output
+from solo_gedi.evaluation.features import Batches, scores
+from solo_gedi.hosts import BaseMethod
 
 
 def triad(
@@ -19,7 +19,6 @@ def triad(
         batches: of (inputs, labels).
         noise_std: standard deviation of the noise.
     """
-    output = cluster_output(model)
     generator = torch.Generator().manual_seed(0)
     x = torch.cat([x for x, _ in batches])
     noise = torch.randn(x.shape, generator=generator) * noise_std
@@ -27,6 +26,6 @@ def triad(
     with evaluation_mode(model), torch.inference_mode():
         parts = [[model(batch.to(model.device)) for batch in v.split(400)] for v in (x, view)]
     features = torch.cat([out["feats"].cpu() for out in parts[0]])
-    logits, view_logits = (torch.cat([out[output].cpu() for out in part]) for part in parts)
+    logits, view_logits = (torch.cat([scores(out, model).cpu() for out in part]) for part in parts)
     measures = failure_modes.triad(features, logits, view_logits, generator)
     return {name: float(value) for name, value in measures.items()}

@@ -60,6 +60,25 @@ def test_missing_inception_weights_are_named():
         inception_features("nowhere.pth")
 
 
+def test_fid_takes_inception_from_a_file(tmp_path, monkeypatch):
+    """Untrained weights here, in the form of torch-fidelity's."""
+    inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    network = inception.FeatureExtractorInceptionV3
+    torch.save({}, tmp_path / "none.pth")
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "load_state_dict", lambda *_: None)
+        untrained = network("inception", ["2048"], str(tmp_path / "none.pth"))
+    torch.save(untrained.state_dict(), tmp_path / "inception.pth")
+    features = inception_features(str(tmp_path / "inception.pth"))
+    grey = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    colour = grey.expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        torch.testing.assert_close(features(grey), features(colour))
+        torch.testing.assert_close(features(grey), features(grey + 1e-5))  # bytes
+    assert features(grey).shape == (6, features.num_features)
+    assert frechet_distance(features, [grey], [colour]) == pytest.approx(0, abs=1e-3)
+
+
 class Well(nn.Module):
     """log p(x) = -||input||^2 / 2 up to a constant, as the only logit."""
 
