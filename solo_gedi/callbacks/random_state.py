@@ -5,33 +5,61 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from solo_gedi.core.processes import gather, rank, world_size
 
 
 class RandomState(Callback):
-    """Saves and restores the global random states of Python, NumPy and torch.
+    """Saves and restores the global random states of Python, NumPy and torch, every process's own.
 
     Lightning loads callbacks before it builds the first epoch's data iterator, whose order is
     drawn from these states, so order, augmentations and noise go on as if never interrupted.
+
+    Lightning seeds all processes alike; here each but the first goes on from another seed, so
+    that no two of them augment and perturb their images in the same way.
     """
 
+    def __init__(self) -> None:
+        self._restored = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Part the processes' randomness, unless a checkpoint has brought back each one's own."""
+        if rank() and not self._restored:
+            seed = torch.initial_seed() + rank()
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+
     def state_dict(self) -> dict[str, Any]:
-        """The states, as tensors and builtins."""
-        state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
-        name, keys, *rest = state
-        return {
-            "python": random.getstate(),
-            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+        """The states of all processes, as tensors and builtins."""
+        return {"processes": gather(_state())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the states; those of GPUs where there are as many as before."""
-        random.setstate(state_dict["python"])
-        name, keys, *rest = state_dict["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-        torch.set_rng_state(state_dict["torch"].cpu())
-        cuda = state_dict["cuda"]
-        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
+        """Restore this process's states, if there are as many processes as before."""
+        states = state_dict["processes"]
+        if len(states) == world_size():
+            _restore(states[rank()])
+            self._restored = True
+
+
+def _state() -> dict[str, Any]:
+    state: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    name, keys, *rest = state
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore(state: dict[str, Any]) -> None:
+    """Set the states; those of GPUs where there are as many as before."""
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    cuda = state["cuda"]
+    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in cuda])

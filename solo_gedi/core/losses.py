@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from solo_gedi.core.processes import distributed
+from solo_gedi.core.processes import distributed, rank, world_size
 
 
 def generative_loss(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:
@@ -58,10 +58,10 @@ def _log_mean_prediction(logits: Tensor) -> Tensor:
     log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
     if not distributed():
         return log_mean
-    processes = dist.get_world_size()
+    processes = world_size()
     means = [torch.empty_like(log_mean) for _ in range(processes)]
     dist.all_gather(means, log_mean.detach())
     # Each process differentiates its own share of the global mean; since DDP averages the
     # gradients that are to be summed, the share counts once for every process.
-    means[dist.get_rank()] = log_mean.detach() + processes * (log_mean - log_mean.detach())
+    means[rank()] = log_mean.detach() + processes * (log_mean - log_mean.detach())
     return torch.stack(means).logsumexp(0) - math.log(processes)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,7 +18,7 @@ from solo_gedi.core import (
     log_density,
     sample_sgld,
 )
-from solo_gedi.core.processes import distributed, rank
+from solo_gedi.core.processes import gather, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, build_transform, normalization
@@ -185,19 +184,21 @@ class GEDI(BaseMethod):
             device=like.device,
             generator=generator,
         )
-        if rank() < len(self._saved_buffers):
-            buffer.load_state_dict(self._saved_buffers[rank()])
-        self._saved_buffers = []
+        saved, self._saved_buffers = self._saved_buffers, []
+        if len(saved) == world_size():
+            buffer.load_state_dict(saved[rank()])
+        elif saved:
+            # Another number of processes: the chains are dealt out anew, as far as there is room.
+            chains = torch.cat([state["chains"] for state in saved])[rank() :: world_size()]
+            kept = chains[: len(buffer)].to(buffer.device)
+            buffer.write(torch.arange(len(kept), device=buffer.device), kept)
         return buffer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save every process's chains and their randomness."""
         states: list[Any] = self._saved_buffers
         if self.replay_buffer is not None:
-            states = [self.replay_buffer.state_dict()]
-            if distributed():
-                states = [None] * dist.get_world_size()
-                dist.all_gather_object(states, self.replay_buffer.state_dict())
+            states = gather(self.replay_buffer.state_dict())
         checkpoint["replay_buffers"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,54 @@
+"""Two processes on the CPU, as a user starts them."""
+
+import shutil
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def train(console, scripts, tmp_path):
+    def run(out, devices, *overrides):
+        done = console(
+            *("solo-gedi", "pretrain", "--config-path", scripts / "pretrain" / "digits"),
+            *("--config-name", "gedi", f"checkpoint.dir={out}", f"devices={devices}"),
+            *("accelerator=cpu", "strategy=ddp", "backbone.kwargs.width=8", "+limit_val_batches=1"),
+            *("+limit_train_batches=3", "optimizer.batch_size=32", "data.num_workers=0"),
+            *("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=100"),
+            *("max_epochs=2", "checkpoint.frequency=1", "checkpoint.keep_prev=true"),
+            *("auto_resume.enabled=false", *overrides),
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        (path,) = (tmp_path / out).glob("gedi/*/*-ep=1.ckpt")
+        return torch.load(path, weights_only=True)
+
+    return run
+
+
+def chains(checkpoint):
+    return [state["chains"] for state in checkpoint["replay_buffers"]]
+
+
+def test_every_process_has_its_own_randomness_and_keeps_it(train, tmp_path):
+    whole = train("whole", 2)
+    first, second = chains(whole)
+    assert not torch.equal(first, second)
+    states = whole["callbacks"]["RandomState"]["processes"]
+    assert not torch.equal(states[0]["torch"], states[1]["torch"])
+    assert states[0]["python"] != states[1]["python"]
+
+    (half,) = (tmp_path / "whole").glob("gedi/*/*-ep=0.ckpt")
+    shutil.copy(half, tmp_path / "half.ckpt")
+    resumed = train("resumed", 2, "resume_from_checkpoint=half.ckpt")
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][key], value), key
+    for own, other in zip(chains(whole), chains(resumed), strict=True):
+        assert torch.equal(own, other)
+
+    # One process alone takes up as many of the chains of both as it has room for.
+    alone = train("alone", 1, "resume_from_checkpoint=half.ckpt", "max_epochs=2")
+    (kept,) = chains(alone)
+    before = torch.cat(chains(torch.load(half, weights_only=True)))[:100]
+    moved = (kept != before).flatten(1).any(1).sum()
+    assert moved <= 3 * 32
+    assert (kept == before).flatten(1).all(1).sum() >= 4
