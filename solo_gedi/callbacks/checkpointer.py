@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from solo_gedi.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.files import write_atomically, write_json
 
 
@@ -49,10 +50,11 @@ class Checkpointer(Callback):
             write_json(self.folder / "args.json", OmegaConf.to_container(self.cfg))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, and only then drop the checkpoint before."""
+        """Save, and only then drop the checkpoint before; weights that are broken are not saved."""
         epoch = trainer.current_epoch
         if epoch % self.frequency and epoch + 1 != trainer.max_epochs:
             return
+        refuse_broken_weights(pl_module, trainer.global_step)
         path = self.folder / f"{self.cfg.name}-{self.folder.name}-ep={epoch}.ckpt"
         # On every process: each has chains to hand in.
         trainer.save_checkpoint(path, weights_only=False)

@@ -1,5 +1,6 @@
 """`solo-gedi pretrain`: pretrain any of solo-learn's methods, GEDI among them."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -7,11 +8,11 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.callbacks import InputNoise, SampleGrid, Triad
+from solo_gedi.callbacks import DivergenceGuard, InputNoise, SampleGrid, Triad
 from solo_gedi.cli import config, loaders, runs
 from solo_gedi.core import evaluation_mode
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods import METHODS, sample_space
+from solo_gedi.methods import GEDI, METHODS, sample_space
 
 
 def main(arguments: list[str]) -> None:
@@ -49,12 +50,24 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
         Triad(),
         SampleGrid(run.folder / "samples", cfg.checkpoint.frequency),
     ]
+    if isinstance(model, GEDI):
+        callbacks.insert(0, _guard(cfg))
     noise = (cfg.get("method_kwargs") or {}).get("input_noise_std", 0)
     if noise and cfg.method not in METHODS:
         callbacks.append(InputNoise(sample_space(cfg), noise))
     run.fit(model, train, val, callbacks)
     print(f"Files of this run: {run.folder}", flush=True)
     return model, run
+
+
+def _guard(cfg: DictConfig) -> DivergenceGuard:
+    """The divergence guard with the settings in the config's `divergence`."""
+    settings = cfg.get("divergence") or {}
+    try:
+        return DivergenceGuard(**settings)
+    except TypeError as error:
+        known = sorted(set(inspect.signature(DivergenceGuard).parameters))
+        raise ConfigError(f"divergence={dict(settings)}: choose from {known}") from error
 
 
 def _check_views(train: Any, cfg: DictConfig) -> None:

@@ -23,8 +23,10 @@ def effective_rank(features: Tensor) -> Tensor:
     """Number of directions that centred features (n, h) spread over, in [1, min(n, h)].
 
     The exponential of the entropy of their normalised singular values (Roy and Vetterli, "The
-    effective rank", 2007); 1 for features that do not vary at all.
+    effective rank", 2007); 1 for features that do not vary, NaN for some that are not finite.
     """
+    if not features.isfinite().all():
+        return features.new_tensor(float("nan"))
     singular = torch.linalg.svdvals(features - features.mean(0))
     total = singular.sum()
     shares = torch.where(total > 0, singular / total, torch.zeros_like(singular))

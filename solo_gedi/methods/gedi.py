@@ -37,6 +37,8 @@ class GEDI(BaseMethod):
         projector: the head f of Eq. 6, on top of the backbone.
         sample_space: the map between the chains' [-1, 1] and the network's input.
         replay_buffer: this process's chains; None before the first training step.
+        watched: what the last step says of divergence: loss terms, energies and the chains' range
+            and gradient, as scalars.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -51,6 +53,7 @@ class GEDI(BaseMethod):
         self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
         self.replay_buffer: ReplayBuffer | None = None
         self._saved_buffers: list[dict[str, Any]] = []
+        self.watched: dict[str, Tensor] = {}
 
         views = 2 if self.objective.needs_view else 1
         large, small = self.cfg.data.num_large_crops, self.cfg.data.num_small_crops
@@ -120,6 +123,7 @@ class GEDI(BaseMethod):
         if densities:
             metrics["train_data_energy"] = -densities["data_log_density"].mean()
             metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
+        self.watched.update({name: value.detach() for name, value in metrics.items()})
         metrics["train_cluster_entropy"] = cluster_entropy(logits.detach())
         metrics["train_clusters_used"] = clusters_used(logits)
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
@@ -170,6 +174,7 @@ class GEDI(BaseMethod):
             )
         buffer.write(slots, samples)
         norm = torch.stack(grad_norms).mean()
+        self.watched = {"chain_grad_norm": norm, "chain_range": samples.abs().amax()}
         self.log("train_chain_grad_norm", norm, on_epoch=True, sync_dist=True)
         return samples
 

@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from solo_gedi.core import cluster_entropy, clusters_used
+from solo_gedi.core.failure_modes import effective_rank
 
 
 @pytest.mark.parametrize(("n", "c"), [(1, 2), (5, 3), (64, 10)])
@@ -42,3 +43,9 @@ def test_clusters_used_counts_the_distinct_predictions(n, c):
 
 def test_clusters_used_is_one_under_cluster_collapse():
     assert clusters_used(one_hot(torch.full((20,), 3), 5).float()) == 1
+
+
+def test_features_that_are_not_finite_have_no_rank():
+    features = torch.randn(10, 3)
+    features[2, 1] = float("inf")
+    assert effective_rank(features).isnan()
