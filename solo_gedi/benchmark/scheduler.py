@@ -36,15 +36,17 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
     Raises:
         ConfigError: if a folder holds the results of another command.
     """
-    for cell in cells:
+    # All are looked at before anything is dropped: what is refused stays as it was.
+    for cell in cells if rerun != "all" else ():
         noted = cell.folder / "command.txt"
-        if rerun == "all":
-            shutil.rmtree(cell.folder, ignore_errors=True)
-        elif noted.exists() and noted.read_text().strip() != cell.command:
+        if noted.exists() and noted.read_text().strip() != cell.command:
             raise ConfigError(
                 f"{cell.folder} holds the results of another command ({noted}): take another "
                 "--out, or --rerun all to drop them"
             )
+    for cell in cells:
+        if rerun == "all":
+            shutil.rmtree(cell.folder, ignore_errors=True)
         elif rerun == "failed":
             for seed in cell.seeds:
                 if is_failed(cell.results_of(seed)):
@@ -81,7 +83,10 @@ def run(
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
     environment = {} if cluster == "slurm" else threads
     if cluster is not None:
-        executor = submitit.AutoExecutor(log_folder, cluster=cluster)
+        try:
+            executor = submitit.AutoExecutor(log_folder, cluster=cluster)
+        except RuntimeError as error:  # no such queue here
+            raise ConfigError(f"--cluster={cluster}: {error}") from error
         executor.update_parameters(**parameters)
 
     def work(cell: Cell) -> tuple[Cell, float]:
@@ -162,13 +167,22 @@ def run_cell(
             stderr=subprocess.STDOUT,
             env={**memory, **environment, **os.environ},
             preexec_fn=_die_with_parent,
+            # Ctrl-C reaches the benchmark alone, which knows that it is no failure of the cell.
+            start_new_session=True,
         )
         with running.holding(process, "terminate"):
-            code = process.wait()
+            try:
+                code = process.wait()
+            except BaseException:  # Ctrl-C, where submitit's debug executor works in this thread
+                process.terminate()
+                process.wait()
+                raise
     if code and not running.stopped:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = lines[-1].strip() if lines else f"exit status {code}"
         fail(cell, last if code > 0 else f"killed by {signal.Signals(-code).name}")
+    elif not running.stopped:
+        fail(cell, f"ended without results; its output is in {log}")
     return cell, time.perf_counter() - start
 
 

@@ -23,6 +23,7 @@ class Suite:
         methods: name -> (config, overrides).
         stacked: whether one command trains all seeds of a method at once.
         required: overrides that only the user can give.
+        ood: the paper's out-of-distribution sets, which lie where the suite's own data does.
     """
 
     folder: str
@@ -30,6 +31,7 @@ class Suite:
     methods: Mapping[str, tuple[str, Sequence[str]]]
     stacked: bool = False
     required: Sequence[str] = ()
+    ood: Sequence[str] = ()
 
 
 def _plain(names: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
@@ -49,9 +51,14 @@ SUITES = {
     "toy": Suite("toy", _POINTS, _plain((*TOY_METHODS, "gedi_paper")), stacked=True),
     "sensitivity": Suite("toy", _POINTS, _WEIGHTS, stacked=True),
     "digits": Suite("digits", {"digits": ()}, _plain(IMAGE_METHODS)),
-    "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS)),
-    "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS)),
-    "cifar100": Suite("cifar", {"cifar100": ("dataset=cifar100",)}, _plain(IMAGE_METHODS)),
+    "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS), ood=("cifar10", "cifar100")),
+    "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS), ood=("svhn", "cifar100")),
+    "cifar100": Suite(
+        "cifar",
+        {"cifar100": ("dataset=cifar100",)},
+        _plain(IMAGE_METHODS),
+        ood=("svhn", "cifar10"),
+    ),
     "folder": Suite(
         "custom",
         {"custom": ()},
@@ -127,6 +134,8 @@ def cells_of(
     for key in suite.required:
         if not any(override.startswith(f"{key}=") for override in overrides):
             raise ConfigError(f"this suite needs {key}=FOLDER")
+    out_sets = ",".join([*suite.ood, "uniform", "shuffled"])
+    options = [*(["--ood", out_sets] if suite.ood else []), *options]
     cells = []
     for dataset, method in product(suite.datasets, methods or suite.methods):
         config, own = suite.methods[method]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Measure(NamedTuple):
         name: in the table.
         task: of the results.
         metric: of the results.
-        protocol: how the results' protocol begins.
+        protocol: how the results' protocol begins, up to a word's end.
         table: the paper's table, a key of `paper()`.
         inner: key below the data set in that table; "" where there is none.
     """
@@ -91,7 +92,8 @@ def values_of(metrics: dict[str, Any], measure: Measure) -> list[float]:
         for row in metrics["results"]
         if row["task"] == measure.task
         and row["metric"] == measure.metric
-        and row["protocol"].startswith(measure.protocol)
+        # Up to a word's end: "against cifar10" must not find "against cifar100".
+        and re.match(rf"{re.escape(measure.protocol)}\b", row["protocol"])
     ][:1]
 
 

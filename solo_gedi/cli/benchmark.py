@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from solo_gedi.benchmark import overview, scheduler, tables
 from solo_gedi.benchmark.suites import SUITES, Cell, cells_of
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> None:
     given = _parse(arguments)
     suite = SUITES[given.suite]
     out = given.out or Path("runs") / given.suite
-    methods = [name for name in given.methods.split(",") if name]
+    methods = list(dict.fromkeys(name for name in given.methods.split(",") if name))
     options = shlex.split(given.evaluate)
     cells = cells_of(suite, methods, given.seeds, out, given.scripts, given.overrides, options)
     if given.dry_run:
@@ -62,11 +63,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_intermixed_args(arguments)
     if given.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {given.jobs}")
+    if not given.seeds:
+        raise ConfigError("--seeds must be at least 1, or a list as 0,1,2: got no seed")
     return given
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(seed) for seed in text.split(",")] if "," in text else list(range(int(text)))
+    if "," not in text:
+        return list(range(int(text)))
+    # Two cells must not share a folder, hence each seed once.
+    return list(dict.fromkeys(int(seed) for seed in text.split(",")))
 
 
 def _state(cell: Cell) -> str:
@@ -77,9 +83,12 @@ def _state(cell: Cell) -> str:
 
 
 def _run(cells: list[Cell], given: argparse.Namespace, out: Path) -> None:
-    parameters = {"timeout_min": given.time}
+    parameters: dict[str, Any] = {}
+    if given.cluster is not None:
+        # submitit's local executor hides every GPU from a job that asks for none.
+        parameters.update(timeout_min=given.time, gpus_per_node=given.gpus)
     if given.cluster == "slurm":
-        parameters.update(gpus_per_node=given.gpus, slurm_partition=given.partition)
+        parameters.update(slurm_partition=given.partition)
     start = time.perf_counter()
     running = scheduler.run(cells, given.jobs, given.cluster, out / "submitit", **parameters)
     with closing(running):

@@ -23,7 +23,10 @@ if what == "fail":
     sys.exit("train loss is NaN at step 120")
 if what == "die":
     os.kill(os.getpid(), signal.SIGSEGV)
+if what == "quiet":
+    sys.exit()
 if what == "sleep":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
 row = {"task": "clustering", "metric": "nmi", "protocol": "argmax", "split": "test", "value": 0.5}
@@ -83,6 +86,12 @@ def test_a_failure_fails_its_cell_alone_and_its_reason_is_in_the_table(cell):
     assert "train loss is NaN" in tables.show(list(rows.values()))
 
 
+def test_a_cell_that_leaves_no_results_has_failed(cell):
+    list(scheduler.run([cell("gedi", "quiet")], jobs=1))
+    (row,) = tables.comparison(tables.read([cell("gedi", "quiet")]))
+    assert "ended without results" in row["failed"]
+
+
 def test_failed_cells_are_run_again_only_when_told(cell):
     cells = [cell("jem", "fail"), cell("swav")]
     list(scheduler.run(cells, jobs=1))
@@ -101,11 +110,27 @@ def test_results_of_another_command_are_not_taken_for_these(cell):
     assert cell("gedi").is_done
 
 
+def test_a_refused_rerun_drops_nothing(cell):
+    cells = [cell("jem", "fail"), cell("swav", "fail")]
+    list(scheduler.run(cells, jobs=1))
+    with pytest.raises(ConfigError, match="another command"):
+        scheduler.prepare([cells[0], cell("swav")], "failed")
+    assert cells[0].is_done
+
+
+def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
+    with pytest.raises(ConfigError, match=r"--cluster=slurm: .*srun"):
+        list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_suite_leaves_no_process_and_no_result(how, cell, stand_in, tmp_path):
-    """The signal goes to the suite's process alone, not to the cells'."""
+@pytest.mark.parametrize("cluster", [None, "debug"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "Ctrl-C"])
+def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, stand_in, tmp_path):
+    """`kill` reaches the suite's process alone; Ctrl-C in a terminal, its whole group."""
     cells = [cell("a", "sleep"), cell("b", "sleep"), cell("c", "sleep")]
+    at_once = 2 if cluster is None else 1
     script = tmp_path / "suite.py"
     script.write_text(
         "import signal, sys\n"
@@ -116,12 +141,16 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cell, stand_in, tm
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         f"scheduler.PROGRAM = [sys.executable, {str(stand_in)!r}]\n"
         f"cells = [Cell(*args) for args in {[astuple(c) for c in cells]!r}]\n"
-        "with closing(scheduler.run(cells, jobs=2)) as running:\n"
+        f"with closing(scheduler.run(cells, 2, {cluster!r}, Path('submitit'))) as running:\n"
         "    list(running)\n"
     )
-    suite = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], 2)
-    suite.send_signal(how)
+    quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}
+    suite = subprocess.Popen([sys.executable, script], **quiet)
+    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], at_once)
+    if how == "Ctrl-C":
+        os.killpg(suite.pid, signal.SIGINT)
+    else:
+        suite.send_signal(how)
     assert suite.wait(20) != 0
     for _ in range(100):
         if not any(map(_alive, pids)):
@@ -129,7 +158,7 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cell, stand_in, tm
         time.sleep(0.1)
     assert not any(map(_alive, pids))
     assert not list(tmp_path.rglob("metrics.json"))
-    assert len(list(tmp_path.rglob("pid"))) == 2
+    assert len(list(tmp_path.rglob("pid"))) == at_once
 
 
 def wait_for(find, number):

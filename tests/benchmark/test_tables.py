@@ -75,6 +75,25 @@ def test_full_table_keeps_protocols_apart(cells):
     assert all(r["split"] == "fresh points" and r["seeds"] == 3 for r in of_moons)
 
 
+@pytest.mark.parametrize("path", ["", ":some/where"])
+def test_one_data_sets_auroc_is_not_taken_for_anothers(path):
+    found = [
+        {
+            "task": "ood",
+            "metric": "auroc",
+            "protocol": f"-||grad_x log p||, against {name}{path}",
+            "value": value,
+        }
+        for name, value in (("cifar100", 0.1), ("cifar10", 0.9))
+    ]
+    finished = {"results": [*found, {"task": "fid", "metric": "FID", "protocol": "10", "value": 7}]}
+    results = {("svhn", "gedi"): tables.Results([finished], {})}
+    rows = {row["measure"]: row for row in tables.comparison(results)}
+    assert rows["OOD AUROC against cifar10"]["mean"] == 0.9
+    assert rows["OOD AUROC against cifar100"]["mean"] == 0.1
+    assert rows["FID"]["mean"] == 7
+
+
 def test_tables_come_in_four_formats(cells, tmp_path):
     rows = tables.comparison(tables.read(cells))
     tables.write(rows, tmp_path, "tables")
@@ -144,6 +163,7 @@ def test_cells_are_commands(scripts, tmp_path):
     assert f"--linear-config {scripts}/linear/digits/gedi.yaml" in digits[0].command
     cifar = cells_of(SUITES["cifar100"], [], [0], tmp_path, scripts, [])
     assert all("dataset=cifar100" in cell.arguments for cell in cifar)
+    assert "--ood svhn,cifar10,uniform,shuffled" in cifar[0].command  # the paper's, and ours
 
 
 @pytest.mark.parametrize(

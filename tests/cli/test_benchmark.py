@@ -90,10 +90,18 @@ def test_dry_run_prints_commands_and_runs_none(console, scripts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_named_twice_is_run_once(console, scripts):
+    twice = ("--methods", "swav,swav", "--seeds", "3,3", "--scripts", scripts, "--dry-run")
+    done = console("solo-gedi", "benchmark", "digits", *twice)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["toy", "--jobs", "0"], "--jobs must be at least 1"),
+        (["toy", "--seeds", "0"], "--seeds must be at least 1"),
         (["toy", "--methods", "simclr"], "--methods has 'simclr'"),
         (["toy", "--scripts", "nowhere"], "--scripts=nowhere has no pretrain/toy"),
         (["folder"], "needs data.train_path=FOLDER"),
