@@ -41,7 +41,7 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     ]
     for dataset in dict.fromkeys(dataset for dataset, _ in results):
         parts += _settings(results, dataset)
-        parts += _figures(results, dataset)
+        parts += _figures(results, dataset, out)
         if any(method.startswith("inv=") for name, method in results if name == dataset):
             parts.append(_sensitivity(rows, dataset, out))
     parts.append(Table("Where the time went, seconds", _seconds(results)))
@@ -58,20 +58,35 @@ def _settings(results: dict[tuple[str, str], Results], dataset: str) -> list[Tex
     return [first, Table(f"{title}: method_kwargs", kwargs)]
 
 
-def _figures(results: dict[tuple[str, str], Results], dataset: str) -> list[Figure]:
-    """The pictures of each method's first seed."""
-    figures = []
+def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -> list[Figure]:
+    """The pictures of each method's first seed; maps of clusters side by side (Figure 3)."""
+    figures: list[Figure] = []
+    maps: dict[str, Path] = {}
     for (name, method), found in results.items():
-        if name == dataset and found.finished:
-            first = found.finished[0]
-            paths = [Path(first["folder"]) / figure for figure in first["figures"]]
-            seed = first["seed"]
-            figures += [
-                Figure(f"{dataset}, {method}, seed {seed}: {path.stem}", path)
-                for path in paths
-                if path.exists()
-            ]
+        if name != dataset or not found.finished:
+            continue
+        first = found.finished[0]
+        for path in [Path(first["folder"]) / figure for figure in first["figures"]]:
+            if path.stem == "clusters" and path.exists():
+                maps[method] = path
+            elif path.exists():
+                title = f"{dataset}, {method}, seed {first['seed']}: {path.stem}"
+                figures.append(Figure(title, path))
+    if maps:
+        path = out / f"clusters_{dataset}.png"
+        _side_by_side(maps, path)
+        figures.insert(0, Figure(f"Clusters and their regions on {dataset} (Figure 3)", path))
     return figures
+
+
+def _side_by_side(pictures: dict[str, Path], path: Path) -> None:
+    """One picture of several, each under its name."""
+    figure, axes = plt.subplots(1, len(pictures), figsize=(2 * len(pictures), 2.2), squeeze=False)
+    for axis, (name, picture) in zip(axes[0], pictures.items(), strict=True):
+        axis.imshow(plt.imread(picture))
+        axis.set_title(name, fontsize=9)
+        axis.axis("off")
+    save_figure(figure, path)
 
 
 def _sensitivity(rows: list[Row], dataset: str, out: Path) -> Figure:
