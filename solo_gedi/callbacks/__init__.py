@@ -2,6 +2,7 @@
 
 from solo_gedi.callbacks.checkpointer import AtomicCheckpointIO, Checkpointer
 from solo_gedi.callbacks.divergence_guard import DivergenceGuard
+from solo_gedi.callbacks.graceful_stop import GracefulStop
 from solo_gedi.callbacks.input_noise import InputNoise
 from solo_gedi.callbacks.random_state import RandomState
 from solo_gedi.callbacks.sample_grid import SampleGrid
@@ -11,6 +12,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "Checkpointer",
     "DivergenceGuard",
+    "GracefulStop",
     "InputNoise",
     "RandomState",
     "SampleGrid",

@@ -52,7 +52,8 @@ class Checkpointer(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and only then drop the checkpoint before; weights that are broken are not saved."""
         epoch = trainer.current_epoch
-        if epoch % self.frequency and epoch + 1 != trainer.max_epochs:
+        last = trainer.should_stop or epoch + 1 == trainer.max_epochs
+        if epoch % self.frequency and not last:
             return
         refuse_broken_weights(pl_module, trainer.global_step)
         path = self.folder / f"{self.cfg.name}-{self.folder.name}-ep={epoch}.ckpt"

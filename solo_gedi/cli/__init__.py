@@ -16,10 +16,13 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point of the console script."""
-    command, *arguments = sys.argv[1:] or ["--help"]
+    debug = "--debug" in sys.argv
+    given = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    command, *arguments = given or ["--help"]
     if command not in COMMANDS:
         usage = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
         asked = command in ("-h", "--help")
+        usage += "\n\n--debug shows the traceback of an error."
         print(f"usage: solo-gedi COMMAND ...\n\n{usage}", file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
     # Threads that spin while they wait make small networks up to fifty times slower as soon as
@@ -33,5 +36,7 @@ def main() -> None:
     try:
         import_module(f"solo_gedi.cli.{command}").main(arguments)
     except ConfigError as error:
+        if debug:
+            raise
         print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
         sys.exit(2)

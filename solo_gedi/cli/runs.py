@@ -1,6 +1,7 @@
 """A run: its folder, loggers, callbacks and Trainer."""
 
 import inspect
+import sys
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, RandomState
+from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, GracefulStop, RandomState
 from solo_gedi.cli import checkpoints
 from solo_gedi.errors import ConfigError
 
@@ -81,9 +82,13 @@ class Run:
     def fit(
         self, model: LightningModule, train: Any, val: Any, callbacks: list[Callback]
     ) -> Trainer:
-        """Train, with checkpoints, loggers and random states as the config says."""
+        """Train, with checkpoints, loggers and random states as the config says.
+
+        A run that a signal stopped ends the program, with the status that the signal stands for.
+        """
         cfg = self.cfg
-        callbacks = [*callbacks, RandomState()]
+        stop = GracefulStop()
+        callbacks = [*callbacks, RandomState(), stop]
         if cfg.checkpoint.enabled:
             frequency, keep = cfg.checkpoint.frequency, cfg.checkpoint.keep_prev
             callbacks.append(Checkpointer(cfg, self.folder, frequency, keep))
@@ -110,6 +115,9 @@ class Run:
             # Lightning's own use of a torch name that has since been renamed.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             trainer.fit(model, train, val, ckpt_path=self.resume_from)
+        if stop.received is not None and trainer.current_epoch < cfg.max_epochs:
+            print(f"Stopped after epoch {trainer.current_epoch - 1}.", flush=True)
+            sys.exit(128 + stop.received)
         return trainer
 
     def _loggers(self, model: LightningModule) -> list[Logger]:

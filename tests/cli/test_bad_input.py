@@ -97,3 +97,10 @@ def test_without_solo_learn_the_error_says_how_to_install_it(console):
     assert done.returncode == 2
     assert "pip install --no-deps solo-learn==1.0.2" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(console):
+    done = console("solo-gedi", "evaluate", "nowhere", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ConfigError: checkpoint nowhere does not exist" in done.stderr
