@@ -82,7 +82,6 @@ class Evaluation:
             protocol = f"{by_head}, mean over mini-batches of {size}"
             self.add("clustering", protocol, minibatch_nmi=batched["nmi"])
             self.add("clustering", f"{protocol}: chance level", minibatch_nmi=batched["chance"])
-
         if self.is_points:
             self._draw_clusters()
 
@@ -99,10 +98,8 @@ class Evaluation:
 
     def triad(self) -> None:
         """The failure modes, and how far the energies of data and chains have run apart."""
-        run, noise = (
-            self.run,
-            (self.run.cfg.get("method_kwargs") or {}).get("input_noise_std", 0.03),
-        )
+        run = self.run
+        noise = (run.cfg.get("method_kwargs") or {}).get("input_noise_std", 0.03)
         measured = evaluation.triad(run.model, run.space, self.test_loader, noise)
         self.add("triad", f"features and clusters; views by noise of std {noise}", **measured)
         density = evaluation.log_density_of(run.model, run.space)
@@ -111,12 +108,8 @@ class Evaluation:
         with torch.inference_mode():
             for name, points in sets.items():
                 if points is not None:
-                    some = points[:1000].to(run.model.device)
-                    self.add(
-                        "triad",
-                        f"mean log p of the {name}",
-                        log_density=float(density(some).mean()),
-                    )
+                    mean = float(density(points[:1000].to(run.model.device)).mean())
+                    self.add("triad", f"mean log p of the {name}", log_density=mean)
 
     def linear(self) -> None:
         """solo-learn's offline linear probe."""
