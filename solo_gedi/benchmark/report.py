@@ -21,7 +21,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the same keys, which head the columns; floats get four decimals."""
+    """Rows with the same keys, which head the columns; floats get four digits."""
 
     title: str
     rows: Sequence[dict[str, Any]]
@@ -48,7 +48,7 @@ class Figure:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_report(path: Path, title: str, parts: Sequence[Text | Table | Figure]) -> None:

@@ -22,7 +22,8 @@ from solo_gedi.evaluation import plots
 from solo_gedi.files import write_json
 from solo_gedi.methods.config import SGLD
 
-GRID_STEPS = (0, 20, 100, 500)  # of the pictures, as in the paper's figures
+IMAGE_STEPS = (0, 20, 100, 500)  # of the pictures, as in the paper's figures
+POINT_STEPS = (0, 100, 1000, 10000)  # the toy sets' steps are tiny
 SCORES = {"neg_grad_norm": "-||grad_x log p||", "log_density": "log p", "max_softmax": "max p(y|x)"}
 
 
@@ -186,7 +187,8 @@ class Evaluation:
             if start == "buffer" and self.run.chains is None:
                 continue
             title = "fresh chains" if start == "fresh" else "the replay buffer"
-            drawn = self._sample(self._chains(start, 1000 if self.is_points else 64), GRID_STEPS)
+            number, steps = (1000, POINT_STEPS) if self.is_points else (64, IMAGE_STEPS)
+            drawn = self._sample(self._chains(start, number), steps)
             path = self.draw(f"samples_{start}", f"Samples from {title}", note)
             if self.is_points:
                 density = evaluation.log_density_of(self.run.model, space)
