@@ -25,7 +25,8 @@ def load(kind, path, *overrides):
 
 
 def test_every_suite_has_every_method():
-    assert configs("pretrain") == sorted(f"{s}/{m}.yaml" for s in SUITES for m in VARIANTS)
+    expected = [f"{s}/{m}.yaml" for s in SUITES for m in VARIANTS]
+    assert configs("pretrain") == sorted([*expected, "toy/gedi_paper.yaml"])
 
 
 @pytest.mark.parametrize("path", configs("pretrain"))
@@ -56,7 +57,7 @@ def test_linear_config_builds_its_backbone(path, tmp_path):
 
 
 PAPER = {  # Tables 3 and 5, FACTS on solo-learn's scaling of the rate
-    "toy/gedi.yaml": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
+    "toy/gedi_paper.yaml": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
     "svhn/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
     "cifar/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
     "cifar/gedi.yaml dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
@@ -78,7 +79,7 @@ def test_numbers_are_the_papers(which):
     assert steps == pytest.approx(sgld)
     assert (kwargs.sgld.buffer_size, kwargs.sgld.reinit_prob) == (10000, 0.05)
     assert kwargs.input_noise_std == 0.03
-    width = {"cifar/gedi.yaml dataset=cifar100": 256, "toy/gedi.yaml": None}.get(which, 128)
+    width = {"cifar/gedi.yaml dataset=cifar100": 256, "toy/gedi_paper.yaml": None}.get(which, 128)
     if width:
         assert cfg.backbone.kwargs.width == width
         assert kwargs.proj_hidden_dim == 2 * width
@@ -86,6 +87,22 @@ def test_numbers_are_the_papers(which):
     assert cfg.max_epochs == epochs
     if path.startswith("toy"):
         assert cfg.max_epochs * cfg.limit_train_batches == 20_000
+
+
+@pytest.mark.parametrize("method", VARIANTS)
+@pytest.mark.parametrize("dataset", ["moons", "circles"])
+def test_toy_recipe_departs_from_the_paper_in_what_it_names(method, dataset):
+    """Table 3, but for the two numbers under `toy` in the data set's yaml."""
+    cfg = load("pretrain", f"toy/{method}.yaml", f"dataset={dataset}")
+    kwargs = cfg.method_kwargs
+    assert kwargs.input_noise_std == cfg.toy.input_noise_std
+    if "weights" in kwargs:
+        paper = load("pretrain", "toy/gedi_paper.yaml", f"dataset={dataset}").method_kwargs
+        assert kwargs.sgld == paper.sgld
+        own = {**kwargs.weights}
+        off = {"gedi_nogen": "gen", "gedi_noinv": "inv", "gedi_nounif": "prior"}.get(method)
+        assert own == {**paper.weights, **({off: 0} if off else {})}
+        assert ("energy_l2" in kwargs) == (own["gen"] > 0)
 
 
 def test_digits_probe_looks_at_the_test_split_only_at_the_end():
