@@ -39,10 +39,10 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
     # All are looked at before anything is dropped: what is refused stays as it was.
     for cell in cells if rerun != "all" else ():
         noted = cell.folder / "command.txt"
-        if noted.exists() and noted.read_text().strip() != cell.command:
+        if noted.exists() and noted.read_text() != cell.identity:
             raise ConfigError(
-                f"{cell.folder} holds the results of another command ({noted}): take another "
-                "--out, or --rerun all to drop them"
+                f"{cell.folder} holds the results of another command, or of configs that have "
+                f"changed since ({noted}): take another --out, or --rerun all to drop them"
             )
     for cell in cells:
         if rerun == "all":
@@ -155,8 +155,8 @@ def run_cell(
         return cell, 0.0
     start = time.perf_counter()
     cell.folder.mkdir(parents=True, exist_ok=True)
-    note = cell.command + "\n"
-    write_atomically(cell.folder / "command.txt", lambda path: path.write_text(note))
+    noted = cell.folder / "command.txt"
+    write_atomically(noted, lambda path: path.write_text(cell.identity))
     log = cell.folder / "log.txt"
     # Memory that is kept rather than given back: on small networks page faults cost a sixth.
     memory = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2147483648"}

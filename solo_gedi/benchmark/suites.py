@@ -1,5 +1,6 @@
 """What is compared: methods and seeds on data sets, one plain command a cell."""
 
+import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Cell:
         seeds: those that the command runs.
         folder: of the cell; the results of a seed are `results_of(seed)`.
         arguments: what comes after `solo-gedi`.
+        configs: fingerprint of the yaml files that the command reads.
     """
 
     dataset: str
@@ -85,6 +87,7 @@ class Cell:
     seeds: tuple[int, ...]
     folder: Path
     arguments: tuple[str, ...] = field(repr=False)
+    configs: str = ""
 
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
@@ -99,6 +102,11 @@ class Cell:
         """The file that a finished seed leaves."""
         folder = self.folder if self.folder.name == f"seed={seed}" else self.folder / f"seed={seed}"
         return folder / "metrics.json"
+
+    @property
+    def identity(self) -> str:
+        """What its results are results of: the command and the configs that it reads."""
+        return f"{self.command}\n# configs {self.configs}\n"
 
     @property
     def is_done(self) -> bool:
@@ -142,18 +150,30 @@ def cells_of(
         path = scripts / "pretrain" / suite.folder
         if not (path / f"{config}.yaml").is_file():
             raise ConfigError(f"--scripts={scripts} has no pretrain/{suite.folder}/{config}.yaml")
+        configs = _fingerprint(scripts, suite.folder, config)
         named = ["--config-path", str(path), "--config-name", config]
         chosen = [*suite.datasets[dataset], *own, *overrides]
         folder = out / dataset / method.replace(" ", "-")
         if suite.stacked:
             listed = ",".join(map(str, seeds))
             arguments = ["toy", str(folder), *named, "--seeds", listed, *chosen]
-            cells.append(Cell(dataset, method, tuple(seeds), folder, tuple(arguments)))
+            cells.append(Cell(dataset, method, tuple(seeds), folder, tuple(arguments), configs))
             continue
         probe = scripts / "linear" / suite.folder / f"{config.partition('_')[0]}.yaml"
         linear = ["--linear-config", str(probe)] if probe.is_file() else []
         for seed in seeds:
             place = folder / f"seed={seed}"
             arguments = ["cell", str(place), *named, *linear, *options, f"seed={seed}", *chosen]
-            cells.append(Cell(dataset, method, (seed,), place, tuple(arguments)))
+            cells.append(Cell(dataset, method, (seed,), place, tuple(arguments), configs))
     return cells
+
+
+def _fingerprint(scripts: Path, folder: str, config: str) -> str:
+    """Tells whether a method's configs are the ones that an earlier result was trained with."""
+    digest = hashlib.sha256()
+    for kind in ("pretrain", "linear"):
+        path = scripts / kind / folder
+        own = [path / "base.yaml", path / f"{config}.yaml", *sorted(path.glob("*/*.yaml"))]
+        for file in filter(Path.is_file, own):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

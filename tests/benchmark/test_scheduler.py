@@ -105,7 +105,7 @@ def test_failed_cells_are_run_again_only_when_told(cell):
 
 def test_results_of_another_command_are_not_taken_for_these(cell):
     list(scheduler.run([cell("gedi")], jobs=1))
-    with pytest.raises(ConfigError, match=r"another command .*command.txt.*--rerun all"):
+    with pytest.raises(ConfigError, match=r"another command.*command.txt.*--rerun all"):
         scheduler.prepare([cell("gedi", "fail")])
     assert cell("gedi").is_done
 

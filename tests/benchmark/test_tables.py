@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import statistics
 
 import pytest
@@ -164,6 +165,27 @@ def test_cells_are_commands(scripts, tmp_path):
     cifar = cells_of(SUITES["cifar100"], [], [0], tmp_path, scripts, [])
     assert all("dataset=cifar100" in cell.arguments for cell in cifar)
     assert "--ood svhn,cifar10,uniform,shuffled" in cifar[0].command  # the paper's, and ours
+
+
+def test_a_changed_config_makes_another_cell(scripts, tmp_path):
+    """Of the methods that read it, and of no other."""
+    copy = tmp_path / "scripts"
+    shutil.copytree(scripts, copy)
+
+    def identities():
+        cells = cells_of(SUITES["digits"], ["gedi", "swav"], [0], tmp_path / "out", copy, [])
+        return [cell.identity for cell in cells]
+
+    before = identities()
+    assert identities() == before
+    yaml = copy / "pretrain" / "digits" / "gedi.yaml"
+    yaml.write_text(yaml.read_text().replace("inv: 100", "inv: 99"))
+    gedi, swav = identities()
+    assert gedi != before[0]
+    assert swav == before[1]
+    base = copy / "linear" / "digits" / "base.yaml"
+    base.write_text(base.read_text() + "# another\n")
+    assert identities()[1] != swav
 
 
 @pytest.mark.parametrize(
