@@ -1,17 +1,19 @@
 """A suite's report: tables, settings and figures of all its cells."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from solo_gedi.benchmark import tables
 from solo_gedi.benchmark.report import Figure, Table, Text, write_report
 from solo_gedi.benchmark.suites import GRID, Cell
 from solo_gedi.benchmark.tables import Results, Row
-from solo_gedi.evaluation.plots import save_figure
+from solo_gedi.evaluation.plots import save_figure, save_panels
 
 _NOTES = {
     "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
@@ -74,19 +76,15 @@ def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -
                 figures.append(Figure(title, path))
     if maps:
         path = out / f"clusters_{dataset}.png"
-        _side_by_side(maps, path)
+        panels = {method: partial(_show, picture=picture) for method, picture in maps.items()}
+        save_panels(panels, path, side=2.0)
         figures.insert(0, Figure(f"Clusters and their regions on {dataset} (Figure 3)", path))
     return figures
 
 
-def _side_by_side(pictures: dict[str, Path], path: Path) -> None:
-    """One picture of several, each under its name."""
-    figure, axes = plt.subplots(1, len(pictures), figsize=(2 * len(pictures), 2.2), squeeze=False)
-    for axis, (name, picture) in zip(axes[0], pictures.items(), strict=True):
-        axis.imshow(plt.imread(picture))
-        axis.set_title(name, fontsize=9)
-        axis.axis("off")
-    save_figure(figure, path)
+def _show(axis: Axes, picture: Path) -> None:
+    axis.imshow(plt.imread(picture))
+    axis.axis("off")
 
 
 def _sensitivity(rows: list[Row], dataset: str, out: Path) -> Figure:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,32 +119,24 @@ class _Running:
         self._lock = threading.Lock()
         self._stops: dict[int, Callable[[], Any]] = {}
 
-    def holding(self, work: Any, stop: str) -> "_Held":
-        return _Held(self, work, getattr(work, stop))
+    @contextmanager
+    def holding(self, work: Any, stop: str) -> Iterator[Any]:
+        """Context in which something runs that its method `stop` ends."""
+        with self._lock:
+            self._stops[id(work)] = getattr(work, stop)
+            if self.stopped:
+                self._stops[id(work)]()
+        try:
+            yield work
+        finally:
+            with self._lock:
+                del self._stops[id(work)]
 
     def stop(self) -> None:
         with self._lock:
             self.stopped = True
             for stop in self._stops.values():
                 stop()
-
-
-class _Held:
-    """Context in which something runs."""
-
-    def __init__(self, running: _Running, work: Any, stop: Callable[[], Any]) -> None:
-        self.running, self.work, self.stop = running, work, stop
-
-    def __enter__(self) -> Any:
-        with self.running._lock:
-            self.running._stops[id(self)] = self.stop
-            if self.running.stopped:
-                self.stop()
-        return self.work
-
-    def __exit__(self, *_: object) -> None:
-        with self.running._lock:
-            del self.running._stops[id(self)]
 
 
 def run_cell(

@@ -31,7 +31,7 @@ class Measure(NamedTuple):
         task: of the results.
         metric: of the results.
         protocol: how the results' protocol begins, up to a word's end.
-        table: the paper's table, a key of `paper()`.
+        table: the paper's values, a key of `paper()`.
         inner: key below the data set in that table; "" where there is none.
     """
 
@@ -45,10 +45,9 @@ class Measure(NamedTuple):
 
 _OOD = "-||grad_x log p||, against "
 MEASURES = (
-    Measure("NMI", "clustering", "nmi", "argmax", "table2_nmi"),
-    Measure("NMI", "clustering", "nmi", "argmax", "table6_nmi"),
-    Measure("linear accuracy", "linear", "accuracy", "offline", "table8_linear_accuracy"),
-    Measure("FID", "fid", "FID", "", "table6_fid"),
+    Measure("NMI", "clustering", "nmi", "argmax", "nmi"),
+    Measure("linear accuracy", "linear", "accuracy", "offline", "linear_accuracy"),
+    Measure("FID", "fid", "FID", "", "fid"),
     *(
         Measure(f"OOD AUROC against {other}", "ood", "auroc", f"{_OOD}{other}", "ood_auroc", other)
         for other in ("svhn", "cifar10", "cifar100", "uniform", "shuffled")
@@ -107,10 +106,6 @@ def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
     for dataset in datasets:
         for measure in MEASURES:
             theirs = paper()[measure.table].get(dataset, {})
-            if measure.table == "table2_nmi" and not theirs:
-                continue
-            if measure.table == "table6_nmi" and dataset in paper()["table2_nmi"]:
-                continue
             theirs = theirs.get(measure.inner, {}) if measure.inner else theirs
             of_measure = []
             for method in [m for d, m in results if d == dataset]:

@@ -17,7 +17,7 @@ class _Snapshot(NamedTuple):
 
     step: int
     model: dict[str, Any]
-    optimizers: list[dict[str, Any]]
+    optimizers: list[dict[int, Any]]  # without their rates
     chains: torch.Tensor | None
 
 
@@ -30,9 +30,9 @@ class DivergenceGuard(Callback):
     `jump` times its running mean.
 
     To recover is to go back to the weights, the optimizer and the chains of one to two
-    `snapshot_every` steps ago, with new randomness of the chains; from the second time on, also
-    with half the learning rate and half the sampler's step size. After `max_recoveries` it gives
-    up with the error of `raise`.
+    `snapshot_every` steps ago, with new randomness of the chains; from the second time on, each
+    time also with half the learning rate and half the sampler's step size. After `max_recoveries`
+    it gives up with the error of `raise`.
 
     Args:
         policy: "recover", "raise" or "ignore". Whatever it is, a run whose weights are not finite
@@ -133,7 +133,9 @@ class DivergenceGuard(Callback):
         self._snapshots = [snapshot]
         pl_module.load_state_dict(snapshot.model)
         for optimizer, state in zip(trainer.optimizers, snapshot.optimizers, strict=True):
-            optimizer.load_state_dict(copy.deepcopy(state))
+            # The schedule goes on, so the rates stay those of now.
+            rates = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": rates})
         if snapshot.chains is not None:
             buffer = pl_module.replay_buffer
             buffer.chains = snapshot.chains.clone()
@@ -164,7 +166,7 @@ def _snapshot(trainer: Trainer, pl_module: Any) -> _Snapshot:
     return _Snapshot(
         step=trainer.global_step,
         model={name: value.detach().clone() for name, value in pl_module.state_dict().items()},
-        optimizers=[copy.deepcopy(optimizer.state_dict()) for optimizer in trainer.optimizers],
+        optimizers=[copy.deepcopy(o.state_dict()["state"]) for o in trainer.optimizers],
         chains=None if buffer is None else buffer.chains.clone(),
     )
 

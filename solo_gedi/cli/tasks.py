@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from solo_gedi.files import write_json
 from solo_gedi.methods.config import SGLD
 
 IMAGE_STEPS = (0, 20, 100, 500)  # of the pictures, as in the paper's figures
-POINT_STEPS = (0, 100, 1000, 10000)  # the toy sets' steps are tiny
+POINT_STEPS = (0, 100, 1000, 3000)  # the toy sets' steps are tiny
 SCORES = {"neg_grad_norm": "-||grad_x log p||", "log_density": "log p", "max_softmax": "max p(y|x)"}
 
 
@@ -95,7 +95,10 @@ class Evaluation:
             return evaluation.scores(model(x), model).argmax(1)
 
         with torch.inference_mode():
-            plots.cluster_map(cluster_of, points, space.high, path)
+            draw = partial(
+                plots.draw_clusters, cluster_of=cluster_of, points=points, box=space.high
+            )
+            plots.save_panels({"": draw}, path)
 
     def triad(self) -> None:
         """The failure modes, and how far the energies of data and chains have run apart."""
@@ -187,16 +190,19 @@ class Evaluation:
             if start == "buffer" and self.run.chains is None:
                 continue
             title = "fresh chains" if start == "fresh" else "the replay buffer"
-            number, steps = (1000, POINT_STEPS) if self.is_points else (64, IMAGE_STEPS)
+            number, steps = (400, POINT_STEPS) if self.is_points else (64, IMAGE_STEPS)
             drawn = self._sample(self._chains(start, number), steps)
-            path = self.draw(f"samples_{start}", f"Samples from {title}", note)
+            draw = plots.draw_images
             if self.is_points:
                 density = evaluation.log_density_of(self.run.model, space)
-                plots.energy_panels(drawn, density, space.high, path)
+                draw = partial(plots.draw_energy, density=density, box=space.high)
             else:
-                plots.sample_panels(drawn, path)
                 for count, images in drawn.items():
                     save_grid(images, self.run.folder / "samples" / f"{start}-steps={count}.png")
+            panels = {
+                f"{count} steps": partial(draw, samples=moved) for count, moved in drawn.items()
+            }
+            plots.save_panels(panels, self.draw(f"samples_{start}", f"Samples from {title}", note))
 
     def _sgld(self) -> SGLD:
         """The run's own sampler, or that of Tables 3 and 5."""

@@ -24,7 +24,7 @@ def draw_samples(
     step_size: float,
     noise_std: float,
     *,
-    batch_size: int = 256,
+    batch_size: int = 400,
     generator: Generator | None = None,
 ) -> dict[int, Tensor]:
     """Move chains by SGLD and keep what they are after each of some numbers of steps.

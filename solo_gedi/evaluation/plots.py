@@ -1,6 +1,7 @@
 """Pictures of what a method has learned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -27,6 +28,25 @@ def save_figure(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
+def save_panels(
+    panels: Mapping[str, Callable[[Axes], object]], path: Path, side: float = 3.2
+) -> None:
+    """Draw panels side by side, each under its title.
+
+    Args:
+        panels: title -> what draws into the panel's axis.
+        path: the PNG to write.
+        side: width of a panel, in inches.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(side * len(panels), side + 0.3), squeeze=False
+    )
+    for axis, (title, draw) in zip(axes[0], panels.items(), strict=True):
+        axis.set_title(title, fontsize=3 * side)
+        draw(axis)
+    save_figure(figure, path)
+
+
 def score_histograms(scores: dict[str, dict[str, Tensor]], path: Path) -> None:
     """Histograms of OOD scores, one panel a score, one colour a data set.
 
@@ -34,9 +54,8 @@ def score_histograms(scores: dict[str, dict[str, Tensor]], path: Path) -> None:
         scores: data set -> score -> values (n,); the first data set is the in-distribution one.
         path: the PNG to write.
     """
-    names = list(next(iter(scores.values())))
-    figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.2), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+
+    def draw(axis: Axes, name: str) -> None:
         everything = torch.cat([values[name] for values in scores.values()])
         # Without the most extreme hundredth on each side, which would squeeze all the rest.
         low, high = everything.quantile(0.01).item(), everything.quantile(0.99).item()
@@ -44,35 +63,18 @@ def score_histograms(scores: dict[str, dict[str, Tensor]], path: Path) -> None:
             clipped = values[name].clamp(low, high).numpy()
             label = Path(dataset).name  # of custom:FOLDER the folder's name
             axis.hist(clipped, bins=50, range=(low, high), density=True, alpha=0.5, label=label)
-        axis.set_title(name)
         axis.set_xlabel("higher: in-distribution")
         axis.legend()
-    save_figure(figure, path)
+
+    names = next(iter(scores.values()))
+    save_panels({name: partial(draw, name=name) for name in names}, path, side=4.0)
 
 
-def sample_panels(drawn: dict[int, Tensor], path: Path) -> None:
-    """Grids of images after each number of SGLD steps, side by side.
-
-    Args:
-        drawn: steps -> (n, channels, h, w), pixels in [-1, 1].
-        path: the PNG to write.
-    """
-    figure, axes = plt.subplots(1, len(drawn), figsize=(3.2 * len(drawn), 3.5), squeeze=False)
-    for axis, (steps, images) in zip(axes[0], drawn.items(), strict=True):
-        grid = make_grid((images.clamp(-1, 1) + 1) / 2, nrow=8, padding=1, pad_value=1.0)
-        axis.imshow(grid.permute(1, 2, 0), interpolation="nearest")
-        axis.set_title(f"{steps} steps")
-        axis.axis("off")
-    save_figure(figure, path)
-
-
-def energy_panels(drawn: dict[int, Tensor], density: LogDensity, box: float, path: Path) -> None:
-    """Points after each number of SGLD steps over the landscape of log p; see `draw_energy`."""
-    figure, axes = plt.subplots(1, len(drawn), figsize=(3.2 * len(drawn), 3.5), squeeze=False)
-    for axis, (steps, points) in zip(axes[0], drawn.items(), strict=True):
-        draw_energy(axis, density, points, box)
-        axis.set_title(f"{steps} steps")
-    save_figure(figure, path)
+def draw_images(axis: Axes, samples: Tensor) -> None:
+    """A grid of images (n, channels, h, w), pixels in [-1, 1], eight in a row."""
+    grid = make_grid((samples.clamp(-1, 1) + 1) / 2, nrow=8, padding=1, pad_value=1.0)
+    axis.imshow(grid.permute(1, 2, 0), interpolation="nearest")
+    axis.axis("off")
 
 
 def _mesh(box: float, side: int = 200) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,22 +105,13 @@ def draw_clusters(
     axis.set_yticks([])
 
 
-def cluster_map(
-    cluster_of: Callable[[Tensor], Tensor], points: Tensor, box: float, path: Path
-) -> None:
-    """One panel of `draw_clusters`."""
-    figure, axis = plt.subplots(figsize=(3.5, 3.5))
-    draw_clusters(axis, cluster_of, points, box)
-    save_figure(figure, path)
-
-
-def draw_energy(axis: Axes, density: LogDensity, samples: Tensor, box: float) -> None:
+def draw_energy(axis: Axes, samples: Tensor, density: LogDensity, box: float) -> None:
     """The landscape of log p over [-box, box]^2, bright where it is high, and samples (Figure 4).
 
     Args:
         axis: where to draw.
-        density: points (n, 2) -> log p up to a constant (n,).
         samples: (n, 2).
+        density: points (n, 2) -> log p up to a constant (n,).
         box: half the side of the square.
     """
     x, y, mesh = _mesh(box)

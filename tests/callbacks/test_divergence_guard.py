@@ -26,10 +26,11 @@ def poisoned(load_config, monkeypatch):
             sizes.append(self.optimizers().param_groups[0]["lr"])
             return samples
 
-        monkeypatch.setattr(GEDI, "draw_samples", poison)
         given = [o if o.startswith("max") else f"+{o}" for o in LONG]
         cfg = load_config("gedi", *given, "scheduler.name=none", *overrides)
-        model, run = pretrain(cfg)
+        with monkeypatch.context() as patch:
+            patch.setattr(GEDI, "draw_samples", poison)
+            model, run = pretrain(cfg)
         return model, run, calls, sizes
 
     return run
@@ -70,6 +71,17 @@ def test_becomes_gentler_from_the_second_time_on(poisoned):
     assert steps[:8] == [0.5] * 8
     assert steps[8:] == [0.25] * 4
     assert rates[8:] == [rates[0] / 2] * 4
+
+
+@pytest.mark.parametrize("schedule", ["none", "warmup_cosine"])
+def test_gentler_each_time(poisoned, schedule):
+    """Also when the state to go back to is of before the last halving."""
+    _, run, steps, rates = poisoned([5, 8, 9, 10], nan, f"scheduler.name={schedule}")
+    assert events_of(run)[-1] == 4
+    assert [step / steps[0] for step in steps[7:]] == [1, 0.5, 0.25, 0.125, 0.125]
+    _, _, _, undisturbed = poisoned([], nan, f"scheduler.name={schedule}")
+    ratio = [rate / calm for rate, calm in zip(rates[8:], undisturbed[8:], strict=True)]
+    assert ratio == pytest.approx([0.5, 0.25, 0.125, 0.125])
 
 
 def test_gives_up_with_what_ran_away_and_what_to_change(poisoned, tmp_path):
