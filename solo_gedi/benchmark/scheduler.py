@@ -152,7 +152,7 @@ def run_cell(
     write_atomically(noted, lambda path: path.write_text(cell.identity))
     log = cell.folder / "log.txt"
     # Memory that is kept rather than given back: on small networks page faults cost a sixth.
-    memory = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2147483648"}
+    memory = {"MALLOC_TOP_PAD_": str(64 * 2**20)}
     with log.open("w") as output:
         process = subprocess.Popen(
             [*PROGRAM, *cell.arguments],

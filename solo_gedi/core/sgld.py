@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from solo_gedi.core.energy import LogDensity, input_gradient
+from solo_gedi.core.precision import network_precision
 
 StepCallback = Callable[[dict[str, Any]], None]
 
@@ -41,13 +42,13 @@ def sample_sgld(
     step_size: float,
     noise_std: float,
     *,
+    dtype: torch.dtype = torch.float32,
     generator: Generator | None = None,
     callback: StepCallback | None = None,
 ) -> Tensor:
     """Move chains `num_steps` Langevin steps towards high density ("Generate samples", Alg. 1).
 
-    The network behind `log_density_fn` should be in evaluation mode: see `evaluation_mode`. It
-    runs in the precision of `x`, outside any enclosing autocast, since input gradients are small.
+    The network behind `log_density_fn` should be in evaluation mode: see `evaluation_mode`.
 
     Args:
         log_density_fn: (n, ...) -> (n,), log p up to a constant.
@@ -55,6 +56,7 @@ def sample_sgld(
         num_steps: number of moves; 0 returns the start.
         step_size: factor of the gradient.
         noise_std: standard deviation of the noise of a move.
+        dtype: the network's precision, see `network_precision`; that of the chains is x's.
         generator: source of the noise; the same state gives the same chains.
         callback: called after each move with `step`, `x` (after the move), and `log_density` (n,)
             and `grad` (before it).
@@ -63,7 +65,7 @@ def sample_sgld(
         (n, ...) the moved chains, detached.
     """
     x = x.detach()
-    with torch.autocast(x.device.type, enabled=False), torch.no_grad():
+    with network_precision(x.device, dtype), torch.no_grad():
         for step in range(num_steps):
             log_p, grad = input_gradient(log_density_fn, x)
             x = langevin_step(x, grad, step_size, noise_std, generator)

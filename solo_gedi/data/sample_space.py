@@ -2,10 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return _constant(values, like.dim(), like.dtype, like.device)
+
+
+@cache
+def _constant(
+    values: tuple[float, ...], dims: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    # Made once: a copy to a GPU at every step of the sampler would wait for it every time.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).view(-1, *[1] * (dims - 2))
 
 
 @dataclass(frozen=True)
@@ -32,24 +46,19 @@ class SampleSpace:
         """Samples in [-1, 1] for images that enter as (pixel - mean) / std, pixel in [0, 1]."""
         return cls(tuple(2 * m - 1 for m in mean), tuple(2 * s for s in std))
 
-    def _per_channel(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(
-            -1, *[1] * (like.dim() - 2)
-        )
-
     def to_input(self, samples: Tensor) -> Tensor:
         """Samples (n, channels, ...) -> network inputs of the same shape."""
-        scale = self._per_channel(self.scale, samples)
-        return (samples - self._per_channel(self.shift, samples)) / scale
+        scale = _per_channel(self.scale, samples)
+        return (samples - _per_channel(self.shift, samples)) / scale
 
     def to_samples(self, inputs: Tensor) -> Tensor:
         """Network inputs (n, channels, ...) -> samples of the same shape."""
-        scale = self._per_channel(self.scale, inputs)
-        return inputs * scale + self._per_channel(self.shift, inputs)
+        scale = _per_channel(self.scale, inputs)
+        return inputs * scale + _per_channel(self.shift, inputs)
 
     def add_noise(self, inputs: Tensor, std: float) -> Tensor:
         """Inputs plus Gaussian noise whose standard deviation is given in sample units."""
-        return inputs + torch.randn_like(inputs) * (std / self._per_channel(self.scale, inputs))
+        return inputs + torch.randn_like(inputs) * (std / _per_channel(self.scale, inputs))
 
     def uniform(self, shape: Sequence[int], **kwargs: Any) -> Tensor:
         """Fresh chains, uniform over the box; keywords as for `torch.rand`."""

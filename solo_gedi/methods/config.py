@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from solo_gedi.core import DTYPES
 from solo_gedi.errors import ConfigError
 
 
@@ -34,6 +35,9 @@ class SGLD:
         noise_std: standard deviation of the noise of a step.
         buffer_size: chains kept, per process.
         reinit_prob: probability of restarting a drawn chain.
+        precision: of the network in the sampler: fp32, bf16, or auto, which measures both at the
+            first step and takes bf16 where it is faster and its gradients have fp32's direction.
+        compile: compile the energy for the sampler with torch.compile.
     """
 
     num_steps: int = 20
@@ -41,6 +45,8 @@ class SGLD:
     noise_std: float = 0.01
     buffer_size: int = 10000
     reinit_prob: float = 0.05
+    precision: str = "auto"
+    compile: bool = False
 
 
 @dataclass
@@ -106,6 +112,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
             sgld.buffer_size >= cfg.optimizer.batch_size,
             f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
         ),
+        "sgld.precision": (sgld.precision in ("auto", *DTYPES), "auto, fp32 or bf16"),
     }
     for key, (holds, rule) in bounds.items():
         if not holds:

@@ -9,15 +9,18 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo_gedi.core import (
+    DTYPES,
     EnergyHead,
     GEDIObjective,
     ReplayBuffer,
+    choose_precision,
     cluster_entropy,
     clusters_used,
     evaluation_mode,
     log_density,
     sample_sgld,
 )
+from solo_gedi.core.energy import LogDensity
 from solo_gedi.core.processes import gather, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
@@ -37,6 +40,7 @@ class GEDI(BaseMethod):
         projector: the head f of Eq. 6, on top of the backbone.
         sample_space: the map between the chains' [-1, 1] and the network's input.
         replay_buffer: this process's chains; None before the first training step.
+        sampler_precision: "fp32" or "bf16"; "auto" before the first training step.
         watched: what the last step says of divergence: loss terms, energies and the chains' range
             and gradient, as scalars.
     """
@@ -51,6 +55,11 @@ class GEDI(BaseMethod):
         self.objective = GEDIObjective(**kwargs.weights, energy_l2=kwargs.energy_l2)
         self.sample_space = sample_space(self.cfg)
         self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
+        self.sampler_precision: str = self.sgld.precision
+        self._density: LogDensity = self._density_of_inputs
+        if self.sgld.compile:
+            # CUDA graphs where there is CUDA: a step of SGLD is many small kernels.
+            self._density = torch.compile(self._density_of_inputs, mode="reduce-overhead")
         self.replay_buffer: ReplayBuffer | None = None
         self._saved_buffers: list[dict[str, Any]] = []
         self.watched: dict[str, Tensor] = {}
@@ -62,9 +71,10 @@ class GEDI(BaseMethod):
                 f"augmentations must give {views} view(s) of one crop_size to {cfg.method} with "
                 f"weights.inv={kwargs.weights.inv}, not {large} large and {small} small ones"
             )
-        # A view that no term needs is not looked at, not even by the online classifier.
-        self.num_large_crops = views
-        self.num_crops = views
+        # A view that no term needs is not looked at, not even by the online classifier. For
+        # solo-learn the views are one batch, in one pass, unless a layer would mix them.
+        self.num_views = views
+        self.num_large_crops = self.num_crops = views if self.mixes_batch else 1
 
     @staticmethod
     def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
@@ -97,7 +107,10 @@ class GEDI(BaseMethod):
 
     def log_density(self, samples: Tensor) -> Tensor:
         """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
-        return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
+        return self._density_of_inputs(self.sample_space.to_input(samples))
+
+    def _density_of_inputs(self, x: Tensor) -> Tensor:
+        return log_density(self.projector(self.backbone(x)))
 
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
         """One step of Algorithm 1, with solo-learn's online classifier.
@@ -110,22 +123,26 @@ class GEDI(BaseMethod):
             The objective plus the online classifier's loss, whose gradients do not meet.
         """
         indices, X, targets = batch
-        X = [X] if isinstance(X, Tensor) else X
-        X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X[: self.num_crops]]
-        out = super().training_step([indices, X, targets], batch_idx)
-        logits = out["z"][0]
-        view_logits = out["z"][1] if self.objective.needs_view else None
-        densities = self._log_densities(X[0], logits) if self.objective.needs_samples else {}
+        X = [X] if isinstance(X, Tensor) else X[: self.num_views]
+        X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
+        if self.mixes_batch:
+            out = super().training_step([indices, X, targets], batch_idx)
+            logits = out["z"]
+        else:
+            everything = [indices, [torch.cat(X)], targets.repeat(self.num_views)]
+            out = super().training_step(everything, batch_idx)
+            logits = out["z"][0].chunk(self.num_views)
+        densities = self._log_densities(X[0], logits[0]) if self.objective.needs_samples else {}
 
-        terms = self.objective(logits, view_logits, **densities)
+        terms = self.objective(*logits, **densities)
         loss = terms.pop("loss")
         metrics = {f"train_{name}_loss": term for name, term in {**terms, "gedi": loss}.items()}
         if densities:
             metrics["train_data_energy"] = -densities["data_log_density"].mean()
             metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
         self.watched.update({name: value.detach() for name, value in metrics.items()})
-        metrics["train_cluster_entropy"] = cluster_entropy(logits.detach())
-        metrics["train_clusters_used"] = clusters_used(logits)
+        metrics["train_cluster_entropy"] = cluster_entropy(logits[0].detach())
+        metrics["train_clusters_used"] = clusters_used(logits[0])
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
         # The mean over no labelled point is NaN.
         labelled = (targets != -1).any()
@@ -163,12 +180,17 @@ class GEDI(BaseMethod):
         chains, slots = buffer.draw(len(like))
         grad_norms: list[Tensor] = []
         with evaluation_mode(self.backbone, self.projector):
+            if self.sampler_precision == "auto":
+                self.sampler_precision, why = choose_precision(self.log_density, chains)
+                if rank() == 0:
+                    print(f"The sampler runs in {self.sampler_precision}: {why}.", flush=True)
             samples = sample_sgld(
-                self.log_density,
+                lambda x: self._density(self.sample_space.to_input(x)),
                 chains,
                 sgld.num_steps,
                 sgld.step_size,
                 sgld.noise_std,
+                dtype=DTYPES[self.sampler_precision],
                 generator=buffer.generator,
                 callback=lambda step: grad_norms.append(step["grad"].flatten(1).norm(dim=1)),
             )
@@ -205,6 +227,7 @@ class GEDI(BaseMethod):
         if self.replay_buffer is not None:
             states = gather(self.replay_buffer.state_dict())
         checkpoint["replay_buffers"] = states
+        checkpoint["sampler_precision"] = self.sampler_precision
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the saved chains until the first step, when device and shape are known.
@@ -212,6 +235,8 @@ class GEDI(BaseMethod):
         Raises:
             ConfigError: if the buffer had another size.
         """
+        if self.sampler_precision == "auto":  # what is resumed goes on as it was
+            self.sampler_precision = checkpoint.get("sampler_precision", "auto")
         self._saved_buffers = checkpoint.get("replay_buffers", [])
         for saved in self._saved_buffers:
             if (size := len(saved["chains"])) != self.sgld.buffer_size:

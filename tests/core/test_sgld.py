@@ -174,7 +174,8 @@ def test_callback_sees_every_move():
     assert torch.equal(moved, x)
 
 
-def test_sgld_runs_in_full_precision_inside_autocast(energy):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sgld_runs_in_full_precision_inside_autocast(energy, dtype):
     head, _ = energy
     x = torch.randn(6, 2, generator=seeded(0))
     dtypes = []
@@ -184,12 +185,30 @@ def test_sgld_runs_in_full_precision_inside_autocast(energy):
         dtypes.append(logits.dtype)
         return log_density(logits)
 
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert head.layers(x).dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=dtype):
+        assert head.layers(x).dtype == dtype
         inside = sample_sgld(log_p, x, 3, 0.1, 0.0)
-        assert head.layers(x).dtype == torch.bfloat16
+        assert head.layers(x).dtype == dtype
     assert dtypes == [torch.float32] * 3
     assert torch.equal(inside, sample_sgld(log_p, x, 3, 0.1, 0.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_too_small_for_half_precision_still_move_the_chains(dtype):
+    layer = nn.Linear(2, 1)
+    weight = layer.weight.detach()
+
+    def log_p(x):
+        return 1e-9 * layer(x)[:, 0]
+
+    x = torch.zeros(6, 2)
+    with torch.autocast("cpu", dtype=torch.float16):
+        # Half precision's smallest number is 6e-8.
+        x_half = torch.zeros(6, 2, requires_grad=True)
+        (silent,) = torch.autograd.grad((1e-9 * layer(x_half).half()).sum(), x_half)
+        assert not silent.any()
+        moved = sample_sgld(log_p, x, 1, 1e9, 0.0, dtype=dtype)
+    torch.testing.assert_close(moved, weight.expand(6, 2), atol=0, rtol=1e-2)
 
 
 class Net(nn.Module):
