@@ -97,4 +97,4 @@ def slower(log_p, slow):
 def test_chooses_what_is_faster_and_right(log_p, change, chosen):
     precision, why = choose_precision(change(log_p), torch.ones(4, 8))
     assert precision == chosen
-    assert "times as fast, cosine of the gradients" in why
+    assert "times as fast" in why

@@ -1,0 +1,143 @@
+"""What the benchmarks share: networks to time, interleaved timing, and where results go."""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from solo_gedi import hosts
+from solo_gedi.cli import config, runs
+from solo_gedi.hosts import BaseMethod
+
+HERE = Path(__file__).parent
+SCRIPTS = HERE.parent / "scripts" / "pretrain" / "cifar"
+
+Row = dict[str, Any]
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has, with defaults that a laptop can run."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--width", type=int, default=32, help="of the ResNet-8")
+    parser.add_argument("--batch", type=int, default=64, help="images")
+    parser.add_argument("--size", type=int, default=32, help="pixels a side")
+    parser.add_argument("--steps", type=int, default=20, help="of SGLD")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--rounds", type=int, default=10, help="of interleaved runs")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+def build(name: str, given: argparse.Namespace, *overrides: str) -> BaseMethod:
+    """A method with its CIFAR-10 config, in training mode, whose steps log nothing.
+
+    Args:
+        name: of its config.
+        given: `options`.
+        overrides: changes to the config.
+    """
+    torch.set_num_threads(given.threads)
+    sizes = [
+        f"backbone.kwargs.width={given.width}",
+        f"method_kwargs.proj_hidden_dim={2 * given.width}",
+        f"optimizer.batch_size={given.batch}",
+        *([f"method_kwargs.sgld.num_steps={given.steps}"] if name == "gedi" else []),
+    ]
+    cfg = config.load(SCRIPTS, name, [*sizes, *overrides])
+    config.register_all()
+    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    torch.manual_seed(0)
+    model: Any = hosts.METHODS[cfg.method](cfg)
+    model.log = model.log_dict = lambda *args, **kwargs: None
+    return model.to(given.device, memory_format=torch.channels_last)
+
+
+def two_views(given: argparse.Namespace) -> list[Any]:
+    """A batch as solo-learn's loaders give it, of random pixels."""
+    shape = (given.batch, 3, given.size, given.size)
+    views = [torch.randn(shape, device=given.device) for _ in range(2)]
+    return [
+        torch.arange(given.batch),
+        views,
+        torch.randint(10, (given.batch,), device=given.device),
+    ]
+
+
+def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of functions that are called in turn, after one call to warm up."""
+    milliseconds: dict[str, list[float]] = {name: [] for name in work}
+    for done in range(rounds + 1):
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if done:
+                milliseconds[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in milliseconds.items()}
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    models = [
+        line.partition(":")[2].strip()
+        for line in _read(Path("/proc/cpuinfo")).splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def report(name: str, title: str, rows: list[Row], given: argparse.Namespace, note: str) -> None:
+    """Print a table, keep it as `results/<name>.json`, and renew `RESULTS.md` from all of them."""
+    result = {
+        "title": title,
+        "note": note,
+        "machine": machine(),
+        "settings": vars(given),
+        "rows": rows,
+    }
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(_shown(name, result))
+    parts = ["# Results of the last runs\n\nWritten by `python -m benchmarks.NAME`.\n"]
+    for path in sorted(folder.glob("*.json")):
+        parts.append(_shown(path.stem, json.loads(path.read_text())))
+    (HERE / "RESULTS.md").write_text("\n".join(parts))
+
+
+def _shown(name: str, result: dict[str, Any]) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    about = ", ".join(f"{key}: {value}" for key, value in result["machine"].items())
+    table = tabulate(result["rows"], headers="keys", tablefmt="github", floatfmt=".2f")
+    return f"## {name}: {result['title']}\n\n{table}\n\n{result['note']}\n\n{settings}. {about}.\n"
+
+
+def forward_backward(model: BaseMethod, x: Tensor) -> None:
+    """One forward and backward pass of backbone and head, with gradients of the parameters."""
+    out = model.projector(model.backbone(x))
+    torch.autograd.grad(out.logsumexp(-1).sum(), _trained(model))
+
+
+def _trained(model: BaseMethod) -> list[Tensor]:
+    return [*model.backbone.parameters(), *model.projector.parameters()]

@@ -1,0 +1,77 @@
+"""A training step of GEDI against its ideal, and of its ablation against SwAV's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.measure import (
+    Row,
+    build,
+    forward_backward,
+    interleaved,
+    options,
+    report,
+    two_views,
+)
+from solo_gedi import hosts
+from solo_gedi.core import evaluation_mode, input_gradient
+
+
+def step_of(model: Any, batch: list[Any]) -> Callable[[], None]:
+    """A whole training step: loss, gradients, Adam."""
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model.training_step(batch, 0).backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    """Time it."""
+    given = options(__doc__).parse_args()
+    batch = two_views(given)
+    x = batch[1][0]
+    three = torch.cat([x, x, x])
+    gedi: Any = build("gedi", given, "+method_kwargs.sgld.precision=fp32")
+    models: dict[str, Any] = {name: build(name, given) for name in ("gedi_nogen", "swav", "barlow")}
+    # solo-learn makes it when a Trainer starts.
+    models["swav"].sk = hosts.SinkhornKnopp(models["swav"].sk_iters, models["swav"].sk_epsilon)
+
+    def gradient() -> None:
+        with evaluation_mode(gedi):
+            input_gradient(gedi.log_density, x)
+
+    medians = interleaved(
+        {
+            "gedi": step_of(gedi, batch),
+            "input gradient of a batch": gradient,
+            "forward-backward of three batches": lambda: forward_backward(gedi, three),
+            **{name: step_of(model, batch) for name, model in models.items()},
+        },
+        given.rounds,
+    )
+    # `input_gradient` is a forward pass and the gradient in the input.
+    ideal = given.steps * medians["input gradient of a batch"]
+    ideal += medians["forward-backward of three batches"]
+    rows: list[Row] = [
+        {
+            "": name,
+            "ms": value,
+            "against GEDI's ideal": value / ideal if name == "gedi" else None,
+            "against SwAV": value / medians["swav"],
+        }
+        for name, value in medians.items()
+    ]
+    note = (
+        f"GEDI's ideal is {ideal:.1f} ms: {given.steps} input gradients and one forward-backward "
+        "of three batches. Steps are whole: loss, gradients, Adam, solo-learn's online classifier."
+    )
+    report("step", "one training step, fp32", rows, given, note)
+
+
+if __name__ == "__main__":
+    main()
