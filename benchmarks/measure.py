@@ -133,6 +133,24 @@ def _shown(name: str, result: dict[str, Any]) -> str:
     return f"## {name}: {result['title']}\n\n{table}\n\n{result['note']}\n\n{settings}. {about}.\n"
 
 
+def step_of(module: torch.nn.Module, batch: list[Any]) -> Callable[[], None]:
+    """A whole training step: loss, gradients, Adam.
+
+    Args:
+        module: a method, or one whose call gives its loss.
+        batch: as solo-learn's loaders give it.
+    """
+    optimizer = torch.optim.Adam(module.parameters(), 1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = module.training_step(batch, 0) if isinstance(module, BaseMethod) else module(batch)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
 def forward_backward(model: BaseMethod, x: Tensor) -> None:
     """One forward and backward pass of backbone and head, with gradients of the parameters."""
     out = model.projector(model.backbone(x))

@@ -1,6 +1,5 @@
 """A training step of GEDI against its ideal, and of its ablation against SwAV's."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,22 +11,11 @@ from benchmarks.measure import (
     interleaved,
     options,
     report,
+    step_of,
     two_views,
 )
 from solo_gedi import hosts
 from solo_gedi.core import evaluation_mode, input_gradient
-
-
-def step_of(model: Any, batch: list[Any]) -> Callable[[], None]:
-    """A whole training step: loss, gradients, Adam."""
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model.training_step(batch, 0).backward()
-        optimizer.step()
-
-    return step
 
 
 def main() -> None:

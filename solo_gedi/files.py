@@ -11,8 +11,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` write beside a file's place, then rename it there."""
     # A leading dot and another suffix: no search takes the unfinished file for a finished one.
     partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    os.replace(partial, path)
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

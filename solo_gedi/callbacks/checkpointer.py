@@ -9,6 +9,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.callbacks.divergence_guard import refuse_broken_weights
+from solo_gedi.errors import ConfigError
 from solo_gedi.files import write_atomically, write_json
 
 
@@ -18,9 +19,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
     ) -> None:
-        """Write, then rename; a checkpoint that was there before stays until the rename."""
+        """Write, then rename; a checkpoint that was there before stays until the rename.
+
+        Raises:
+            ConfigError: if it cannot be written, as on a full disk.
+        """
         save = super().save_checkpoint
-        write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
+        try:
+            write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"checkpoint {path} could not be written: {reason}") from error
 
 
 class Checkpointer(Callback):

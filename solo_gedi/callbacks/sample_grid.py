@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -35,4 +36,7 @@ class SampleGrid(Callback):
         due = epoch % self.frequency == 0 or epoch + 1 == trainer.max_epochs
         buffer = getattr(pl_module, "replay_buffer", None)
         if due and trainer.is_global_zero and buffer is not None and buffer.chains.dim() == 4:
-            save_grid(buffer.chains[: self.num_samples], self.folder / f"ep={epoch}.png")
+            try:
+                save_grid(buffer.chains[: self.num_samples], self.folder / f"ep={epoch}.png")
+            except OSError as error:
+                rank_zero_warn(f"no picture of the chains ({error}); training goes on without it")

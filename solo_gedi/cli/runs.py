@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, GracefulStop, RandomState
 from solo_gedi.cli import checkpoints
+from solo_gedi.cli.loggers import loggers_of
 from solo_gedi.errors import ConfigError
 
 
@@ -106,7 +106,7 @@ class Run:
             settings["devices"] = int(settings["devices"])
         trainer = Trainer(
             **settings,
-            logger=self._loggers(model),
+            logger=loggers_of(cfg, self.folder),
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
@@ -119,29 +119,6 @@ class Run:
             print(f"Stopped after epoch {trainer.current_epoch - 1}.", flush=True)
             sys.exit(128 + stop.received)
         return trainer
-
-    def _loggers(self, model: LightningModule) -> list[Logger]:
-        # A resumed run logs to `logs/version_1` and so on: nothing is overwritten.
-        loggers: list[Logger] = [CSVLogger(self.folder, name="logs")]
-        if self.cfg.wandb.enabled:
-            loggers.append(_wandb_logger(self.cfg, self.folder.name))
-        return loggers
-
-
-def _wandb_logger(cfg: DictConfig, run_id: str) -> WandbLogger:
-    try:
-        logger = WandbLogger(
-            name=cfg.name,
-            project=cfg.wandb.project,
-            entity=cfg.wandb.entity,
-            offline=cfg.wandb.offline,
-            resume="allow",
-            id=run_id,
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError("wandb.enabled=true needs wandb: pip install wandb") from error
-    logger.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
-    return logger
 
 
 def _new_folder(parent: Path) -> Path:

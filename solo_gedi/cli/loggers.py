@@ -1,0 +1,80 @@
+"""Loggers that may fail without ending the run whose progress they log."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers.logger import DummyExperiment
+from lightning.pytorch.utilities import rank_zero_warn
+from omegaconf import DictConfig, OmegaConf
+
+from solo_gedi.errors import ConfigError
+
+
+class _Forgiving:
+    """Mixin: a logger that cannot write says so once, and is silent from then on."""
+
+    failed = False
+
+    def _attempt(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self.failed:
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:  # a full disk, no network, a service that refuses, ...
+                if not self.failed:  # by a call within this one
+                    reason = (str(error).strip() or repr(error)).splitlines()[0]
+                    name = type(self).__name__
+                    rank_zero_warn(f"{name} has failed ({reason}); training goes on without it")
+                self.failed = True
+        return None
+
+    @property
+    def experiment(self) -> Any:
+        """The logger's own object; one that takes everything, once it has failed."""
+        own = self._attempt(lambda: super(_Forgiving, self).experiment)  # type: ignore[misc]
+        return DummyExperiment() if self.failed else own
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        self._attempt(super().log_metrics, *args, **kwargs)  # type: ignore[misc]
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        self._attempt(super().log_hyperparams, *args, **kwargs)  # type: ignore[misc]
+
+    def save(self) -> None:
+        self._attempt(super().save)  # type: ignore[misc]
+
+    def finalize(self, status: str) -> None:
+        self._attempt(super().finalize, status)  # type: ignore[misc]
+
+
+class MetricsFile(_Forgiving, CSVLogger):
+    """`logs/version_*/metrics.csv`: a resumed run begins a new one, nothing is overwritten."""
+
+
+class Wandb(_Forgiving, WandbLogger):
+    """wandb."""
+
+
+def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """The loggers of a run in a folder whose name is its id.
+
+    Raises:
+        ConfigError: if wandb is asked for and not installed.
+    """
+    loggers: list[Logger] = [MetricsFile(folder, name="logs")]
+    if cfg.wandb.enabled:
+        try:
+            wandb = Wandb(
+                name=cfg.name,
+                project=cfg.wandb.project,
+                entity=cfg.wandb.entity,
+                offline=cfg.wandb.offline,
+                resume="allow",
+                id=folder.name,
+            )
+        except ModuleNotFoundError as error:
+            raise ConfigError("wandb.enabled=true needs wandb: pip install wandb") from error
+        wandb.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
+        loggers.append(wandb)
+    return loggers
