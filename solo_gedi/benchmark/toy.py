@@ -27,8 +27,8 @@ CHECK_EVERY = 1000  # iterations
 
 POINTS_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's calls are slow
 
-# (outputs of the views, each (k, n, c); log-density of the samples (k, n) or None) -> (k,)
-Loss = Callable[[list[Tensor], Tensor | None], Tensor]
+# (outputs of the views, each (k, n, c); what else the objective takes of k networks) -> (k,)
+Loss = Callable[[list[Tensor], dict[str, Tensor]], Tensor]
 
 
 class _UnitLength(nn.Module):
@@ -58,12 +58,10 @@ def loss_of(model: Any) -> tuple[Loss, int]:
     if isinstance(model, GEDI):
         objective = model.objective
 
-        def gedi(views: list[Tensor], samples: Tensor | None) -> Tensor:
-            given = {"logits": views[0]}
+        def gedi(views: list[Tensor], densities: dict[str, Tensor]) -> Tensor:
+            given = {"logits": views[0], **densities}
             if objective.needs_view:
                 given["view_logits"] = views[1]
-            if samples is not None:
-                given["sample_log_density"] = samples
             return vmap(lambda one: objective(**one)["loss"])(given)
 
         return gedi, 2 if objective.needs_view else 1
@@ -76,7 +74,7 @@ def loss_of(model: Any) -> tuple[Loss, int]:
         return lambda views, _: vmap(swav)(views), 2
     if model.cfg.method == "barlow_twins":
 
-        def barlow(views: list[Tensor], _: Tensor | None) -> Tensor:
+        def barlow(views: list[Tensor], _: dict[str, Tensor]) -> Tensor:
             # solo-learn's loss has a batch norm inside, which vmap does not take.
             pairs = zip(*views, strict=True)
             losses = [hosts.barlow_loss(*pair, model.lamb, model.scale_loss) for pair in pairs]
@@ -128,6 +126,7 @@ class ToyTraining:
         self.space = sample_space(cfg)
         self.buffer: ReplayBuffer | None = None
         first = self.models[0]
+        self.needs_score = isinstance(first, GEDI) and first.objective.needs_score
         if isinstance(first, GEDI) and first.objective.needs_samples:
             self.sgld = first.sgld
             # One slot holds a chain of every network.
@@ -172,9 +171,15 @@ class ToyTraining:
         with self._clock("sampler"):
             samples = [self._draw(batch_size)] if self.buffer is not None else []
         with self._clock("forward"):
+            if self.needs_score:
+                views[0].requires_grad_()
             outputs = self._forward([*views, *samples])
-            log_p = log_density(outputs.pop()) if samples else None
-            loss = self.loss(outputs, log_p).sum()
+            densities = {"sample_log_density": log_density(outputs.pop())} if samples else {}
+            if self.needs_score:
+                log_p = log_density(outputs[0]).sum()
+                (score,) = torch.autograd.grad(log_p, views[0], create_graph=True)
+                densities["data_score"] = score
+            loss = self.loss(outputs, densities).sum()
         with self._clock("backward"):
             self.optimizer.zero_grad()
             loss.backward()
@@ -205,14 +210,21 @@ class ToyTraining:
         """Move n chains of every network, (k, n, 2)."""
         assert self.buffer is not None
         chains, slots = self.buffer.draw(n)
+        chains = chains.transpose(0, 1)
+
+        def density(x: Tensor) -> Tensor:
+            return log_density(self.network(x.view(chains.shape))).flatten()
+
         with evaluation_mode(self.network):
             samples = sample_sgld(
-                lambda x: log_density(self.network(x)),
-                chains.transpose(0, 1),
+                density,
+                chains.flatten(0, 1),
                 self.sgld.num_steps,
                 self.sgld.step_size,
                 self.sgld.noise_std,
-            )
+                max_grad_norm=self.sgld.max_grad_norm,
+                box=self.space.box if self.sgld.clip_samples else None,
+            ).view(chains.shape)
         self.buffer.write(slots, samples.transpose(0, 1))
         return samples
 

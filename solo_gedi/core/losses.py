@@ -1,4 +1,4 @@
-"""The three terms of the GEDI objective (Eq. 5), each to be minimised.
+"""The three terms of the GEDI objective (Eq. 5), and two that steady it, each to be minimised.
 
 Logits are (n, c) and already divided by the temperature.
 """
@@ -51,6 +51,24 @@ def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
     """
     log_q = _log_mean_prediction(logits)
     return -log_q.mean() if prior is None else -(prior.to(log_q) * log_q).sum()
+
+
+def energy_l2(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:
+    """Mean square of the log-densities of data (n,) and samples (m,). Not in the paper.
+
+    The generative term compares energies and leaves them without a scale; this one keeps them
+    from running away.
+    """
+    return data_log_density.square().mean() + sample_log_density.square().mean()
+
+
+def gradient_penalty(data_score: Tensor) -> Tensor:
+    """Mean squared norm of grad_x log p(x) at the data, (n, ...). Not in the paper.
+
+    Args:
+        data_score: with the graph that leads to the parameters.
+    """
+    return data_score.flatten(1).square().sum(1).mean()
 
 
 def _log_mean_prediction(logits: Tensor) -> Tensor:

@@ -4,11 +4,17 @@ import torch
 from torch import Tensor
 
 from solo_gedi.core.energy import log_density
-from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
+from solo_gedi.core.losses import (
+    energy_l2,
+    generative_loss,
+    gradient_penalty,
+    invariance_loss,
+    prior_loss,
+)
 
 
 class GEDIObjective:
-    """loss = w_gen L_GEN + w_inv L_INV + w_prior L_PRIOR + energy_l2 * L2 of the log-densities.
+    """loss = w_gen L_GEN + w_inv L_INV + w_prior L_PRIOR, plus two terms that steady it.
 
     A term of weight 0 is not computed and needs no input.
 
@@ -16,13 +22,13 @@ class GEDIObjective:
         gen: weight of the generative term; needs samples.
         inv: weight of the invariance term; needs a second view.
         prior: weight of the prior (uniformity) term.
-        energy_l2: weight of the mean square of the log-densities of data and samples. Not in the
-            paper: it keeps the energies, which the generative term leaves without a scale, from
-            running away.
+        energy_l2: weight of the mean square of the log-densities of data and samples.
+        grad_penalty: weight of the squared gradient of the log-density at the data.
         cluster_prior: (c,) probabilities p(y) of the clusters; uniform when None.
 
     Raises:
-        ValueError: for a negative weight, none that is positive, or `energy_l2` without `gen`.
+        ValueError: for a negative weight, none that is positive, or a steadying term without
+            `gen`, whose densities it bounds.
     """
 
     def __init__(
@@ -31,16 +37,24 @@ class GEDIObjective:
         inv: float = 50.0,
         prior: float = 25.0,
         energy_l2: float = 0.0,
+        grad_penalty: float = 0.0,
         cluster_prior: Tensor | None = None,
     ) -> None:
-        self.weights = {"gen": gen, "inv": inv, "prior": prior, "energy_l2": energy_l2}
+        self.weights = {
+            "gen": gen,
+            "inv": inv,
+            "prior": prior,
+            "energy_l2": energy_l2,
+            "grad_penalty": grad_penalty,
+        }
         for name, weight in self.weights.items():
             if not weight >= 0:
                 raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
         if not gen + inv + prior > 0:
             raise ValueError("one of the weights gen, inv and prior must be positive")
-        if energy_l2 > 0 and not gen > 0:
-            raise ValueError("energy_l2 needs the generative term, whose densities it bounds")
+        for name in ("energy_l2", "grad_penalty"):
+            if self.weights[name] > 0 and not gen > 0:
+                raise ValueError(f"{name} needs the generative term, whose densities it bounds")
         self.cluster_prior = cluster_prior
 
     @property
@@ -53,12 +67,18 @@ class GEDIObjective:
         """Whether the invariance term is on."""
         return self.weights["inv"] > 0
 
+    @property
+    def needs_score(self) -> bool:
+        """Whether the gradient penalty is on."""
+        return self.weights["grad_penalty"] > 0
+
     def __call__(
         self,
         logits: Tensor,
         view_logits: Tensor | None = None,
         sample_log_density: Tensor | None = None,
         data_log_density: Tensor | None = None,
+        data_score: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the terms that are on.
 
@@ -68,9 +88,11 @@ class GEDIObjective:
             sample_log_density: (m,) log p of SGLD samples; needed by the generative term.
             data_log_density: (n,) log p(x) where it is not that of `logits`, as with batch norm,
                 whose training-mode logits depend on the batch.
+            data_score: (n, ...) grad_x log p(x); needed by the gradient penalty.
 
         Returns:
-            `loss` and, unweighted, each term that is on: `gen`, `inv`, `prior`, `energy_l2`.
+            `loss` and, unweighted, each term that is on: `gen`, `inv`, `prior`, `energy_l2`,
+            `grad_penalty`.
 
         Raises:
             ValueError: if the input of a term that is on is missing.
@@ -83,8 +105,11 @@ class GEDIObjective:
                 data_log_density = log_density(logits)
             terms["gen"] = generative_loss(data_log_density, sample_log_density)
             if self.weights["energy_l2"] > 0:
-                square = data_log_density.square().mean() + sample_log_density.square().mean()
-                terms["energy_l2"] = square
+                terms["energy_l2"] = energy_l2(data_log_density, sample_log_density)
+            if self.needs_score:
+                if data_score is None:
+                    raise ValueError("the gradient penalty needs data_score")
+                terms["grad_penalty"] = gradient_penalty(data_score)
         if self.needs_view:
             if view_logits is None:
                 raise ValueError("the invariance term needs view_logits")

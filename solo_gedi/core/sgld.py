@@ -42,6 +42,8 @@ def sample_sgld(
     step_size: float,
     noise_std: float,
     *,
+    max_grad_norm: float | None = None,
+    box: tuple[float, float] | None = None,
     dtype: torch.dtype = torch.float32,
     generator: Generator | None = None,
     callback: StepCallback | None = None,
@@ -56,6 +58,8 @@ def sample_sgld(
         num_steps: number of moves; 0 returns the start.
         step_size: factor of the gradient.
         noise_std: standard deviation of the noise of a move.
+        max_grad_norm: longer gradients of a chain are shortened to this. Not in the paper.
+        box: (low, high) that the chains are clipped to after every move. Not in the paper.
         dtype: the network's precision, see `network_precision`; that of the chains is x's.
         generator: source of the noise; the same state gives the same chains.
         callback: called after each move with `step`, `x` (after the move), and `log_density` (n,)
@@ -68,10 +72,20 @@ def sample_sgld(
     with network_precision(x.device, dtype), torch.no_grad():
         for step in range(num_steps):
             log_p, grad = input_gradient(log_density_fn, x)
+            if max_grad_norm is not None:
+                grad = clip_norm(grad, max_grad_norm)
             x = langevin_step(x, grad, step_size, noise_std, generator)
+            if box is not None:
+                x = x.clamp_(*box)
             if callback is not None:
                 callback({"step": step, "x": x, "log_density": log_p, "grad": grad})
     return x
+
+
+def clip_norm(grad: Tensor, max_norm: float) -> Tensor:
+    """Gradients (n, ...), those longer than max_norm shortened to it."""
+    norm = grad.flatten(1).norm(dim=1).view(-1, *[1] * (grad.dim() - 1))
+    return grad * (max_norm / norm.clamp_min(max_norm))
 
 
 @contextmanager

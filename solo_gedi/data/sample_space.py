@@ -46,6 +46,11 @@ class SampleSpace:
         """Samples in [-1, 1] for images that enter as (pixel - mean) / std, pixel in [0, 1]."""
         return cls(tuple(2 * m - 1 for m in mean), tuple(2 * s for s in std))
 
+    @property
+    def box(self) -> tuple[float, float]:
+        """The smallest and the largest value of a sample."""
+        return self.low, self.high
+
     def to_input(self, samples: Tensor) -> Tensor:
         """Samples (n, channels, ...) -> network inputs of the same shape."""
         scale = _per_channel(self.scale, samples)

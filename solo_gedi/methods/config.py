@@ -35,8 +35,11 @@ class SGLD:
         noise_std: standard deviation of the noise of a step.
         buffer_size: chains kept, per process.
         reinit_prob: probability of restarting a drawn chain.
-        precision: of the network in the sampler: fp32, bf16, or auto, which measures both at the
-            first step and takes bf16 where it is faster and its gradients have fp32's direction.
+        max_grad_norm: longer gradients of a chain are shortened to this; null: none are.
+        clip_samples: keep the chains in [-1, 1], or in the box of a toy set.
+        precision: of the network in the sampler: fp32, bf16, or auto, which on a processor with
+            bf16 measures both at the first step, and takes bf16 where it is faster and its
+            gradients have fp32's direction.
         compile: compile the energy for the sampler with torch.compile.
     """
 
@@ -45,6 +48,8 @@ class SGLD:
     noise_std: float = 0.01
     buffer_size: int = 10000
     reinit_prob: float = 0.05
+    max_grad_norm: float | None = None
+    clip_samples: bool = False
     precision: str = "auto"
     compile: bool = False
 
@@ -61,6 +66,7 @@ class MethodKwargs:
         weights: of the loss terms.
         sgld: the sampler.
         energy_l2: weight of the mean squared log-density of data and samples.
+        grad_penalty: weight of the squared gradient of the log-density at the data.
     """
 
     proj_hidden_dim: int = 256
@@ -70,6 +76,7 @@ class MethodKwargs:
     weights: Weights = field(default_factory=Weights)
     sgld: SGLD = field(default_factory=SGLD)
     energy_l2: float = 0.0
+    grad_penalty: float = 0.0
 
 
 def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
@@ -100,10 +107,13 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "weights.inv": (weights.inv >= 0, "at least 0"),
         "weights.prior": (weights.prior >= 0, "at least 0"),
         "weights": (any(weights.values()), "such that one weight is positive"),
-        "energy_l2": (
-            kwargs.energy_l2 >= 0 and (weights.gen > 0 or not kwargs.energy_l2),
-            "at least 0, and 0 without the generative term",
-        ),
+        **{
+            name: (
+                kwargs[name] >= 0 and (weights.gen > 0 or not kwargs[name]),
+                "at least 0, and 0 without the generative term",
+            )
+            for name in ("energy_l2", "grad_penalty")
+        },
         "sgld.num_steps": (sgld.num_steps >= 1, "at least 1"),
         "sgld.step_size": (sgld.step_size > 0, "above 0"),
         "sgld.noise_std": (sgld.noise_std >= 0, "at least 0"),
@@ -111,6 +121,10 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "sgld.buffer_size": (
             sgld.buffer_size >= cfg.optimizer.batch_size,
             f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
+        ),
+        "sgld.max_grad_norm": (
+            sgld.max_grad_norm is None or sgld.max_grad_norm > 0,
+            "above 0, or null",
         ),
         "sgld.precision": (sgld.precision in ("auto", *DTYPES), "auto, fp32 or bf16"),
     }

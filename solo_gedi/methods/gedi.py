@@ -52,7 +52,9 @@ class GEDI(BaseMethod):
         self.projector = EnergyHead(
             self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
         )
-        self.objective = GEDIObjective(**kwargs.weights, energy_l2=kwargs.energy_l2)
+        self.objective = GEDIObjective(
+            **kwargs.weights, energy_l2=kwargs.energy_l2, grad_penalty=kwargs.grad_penalty
+        )
         self.sample_space = sample_space(self.cfg)
         self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
         self.sampler_precision: str = self.sgld.precision
@@ -125,6 +127,9 @@ class GEDI(BaseMethod):
         indices, X, targets = batch
         X = [X] if isinstance(X, Tensor) else X[: self.num_views]
         X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
+        if self.objective.needs_score:
+            data = self.sample_space.to_samples(X[0]).requires_grad_()
+            X[0] = self.sample_space.to_input(data)
         if self.mixes_batch:
             out = super().training_step([indices, X, targets], batch_idx)
             logits = out["z"]
@@ -133,6 +138,10 @@ class GEDI(BaseMethod):
             out = super().training_step(everything, batch_idx)
             logits = out["z"][0].chunk(self.num_views)
         densities = self._log_densities(X[0], logits[0]) if self.objective.needs_samples else {}
+
+        if self.objective.needs_score:
+            log_p = densities["data_log_density"].sum()
+            (densities["data_score"],) = torch.autograd.grad(log_p, data, create_graph=True)
 
         terms = self.objective(*logits, **densities)
         loss = terms.pop("loss")
@@ -190,6 +199,8 @@ class GEDI(BaseMethod):
                 sgld.num_steps,
                 sgld.step_size,
                 sgld.noise_std,
+                max_grad_norm=sgld.max_grad_norm,
+                box=self.sample_space.box if sgld.clip_samples else None,
                 dtype=DTYPES[self.sampler_precision],
                 generator=buffer.generator,
                 callback=lambda step: grad_norms.append(step["grad"].flatten(1).norm(dim=1)),

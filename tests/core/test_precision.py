@@ -94,7 +94,14 @@ def slower(log_p, slow):
         ),
     ],
 )
-def test_chooses_what_is_faster_and_right(log_p, change, chosen):
+def test_chooses_what_is_faster_and_right(log_p, change, chosen, monkeypatch):
+    monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: True)
     precision, why = choose_precision(change(log_p), torch.ones(4, 8))
     assert precision == chosen
     assert "times as fast" in why
+
+
+def test_a_processor_without_bf16_is_not_measured(log_p, monkeypatch):
+    monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: False)
+    monkeypatch.setattr("solo_gedi.core.precision.input_gradient", None)
+    assert choose_precision(log_p, torch.ones(4, 8)) == ("fp32", "this processor has no bf16")
