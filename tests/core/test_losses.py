@@ -11,6 +11,7 @@ from torch.autograd import gradcheck
 from torch.nn.functional import one_hot
 
 from solo_gedi.core import generative_loss, invariance_loss, log_density, prior_loss
+from solo_gedi.core.losses import gradient_penalty
 
 SHAPES = [(1, 2), (3, 2), (8, 5), (32, 10)]
 
@@ -218,3 +219,17 @@ def test_a_step_down_the_generative_loss_raises_the_data_above_the_samples():
             for parameter, grad in zip(model.parameters(), gradients, strict=True):
                 parameter -= 0.1 * grad
     assert losses[1] < losses[0]
+
+
+def test_gradient_penalty_is_the_squared_slope_and_flattens_it():
+    """Of log p(x) = a x, whose gradient is a everywhere."""
+    slope = torch.tensor([3.0, -4.0], dtype=torch.float64, requires_grad=True)
+
+    def penalty(slope):
+        x = random_logits(5, 2).requires_grad_()
+        (score,) = torch.autograd.grad((x @ slope).sum(), x, create_graph=True)
+        return gradient_penalty(score)
+
+    torch.testing.assert_close(penalty(slope).item(), 25.0)
+    assert gradcheck(penalty, slope)
+    torch.testing.assert_close(torch.autograd.grad(penalty(slope), slope)[0], 2 * slope)

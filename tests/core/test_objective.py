@@ -25,15 +25,17 @@ def inputs():
 
 def test_loss_is_the_weighted_sum_of_the_single_terms(inputs):
     logits, view_logits, samples = inputs.values()
-    out = GEDIObjective(gen=0.5, inv=2.0, prior=3.0, energy_l2=0.1)(**inputs)
+    score = torch.randn(N, 3, 2)
+    weights = {"gen": 0.5, "inv": 2.0, "prior": 3.0, "energy_l2": 0.1, "grad_penalty": 0.2}
+    out = GEDIObjective(**weights)(**inputs, data_score=score)
     data = log_density(logits)
     terms = {
         "gen": generative_loss(data, samples),
         "inv": invariance_loss(logits, view_logits),
         "prior": prior_loss(logits),
         "energy_l2": (data**2).mean() + (samples**2).mean(),
+        "grad_penalty": (score**2).sum((1, 2)).mean(),
     }
-    weights = {"gen": 0.5, "inv": 2.0, "prior": 3.0, "energy_l2": 0.1}
     assert out.keys() == {"loss", *terms}
     for name, term in terms.items():
         torch.testing.assert_close(out[name], term)

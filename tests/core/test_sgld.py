@@ -3,9 +3,12 @@ import math
 import pytest
 import scipy.stats
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from solo_gedi.core import EnergyHead, evaluation_mode, langevin_step, log_density, sample_sgld
+from solo_gedi.core.sgld import clip_norm
 
 
 def seeded(seed):
@@ -209,6 +212,33 @@ def test_gradients_too_small_for_half_precision_still_move_the_chains(dtype):
         assert not silent.any()
         moved = sample_sgld(log_p, x, 1, 1e9, 0.0, dtype=dtype)
     torch.testing.assert_close(moved, weight.expand(6, 2), atol=0, rtol=1e-2)
+
+
+@given(st.floats(0.01, 100), st.integers(0, 100))
+@settings(deadline=None, max_examples=30)
+def test_clipped_gradients_keep_their_direction_and_are_no_longer_than_the_bound(bound, seed):
+    grad = 10 * torch.randn(6, 2, 3, generator=seeded(seed), dtype=torch.float64)
+    clipped, norm = clip_norm(grad, bound), grad.flatten(1).norm(dim=1)
+    torch.testing.assert_close(clipped.flatten(1).norm(dim=1), norm.clamp(max=bound))
+    cosine = nn.functional.cosine_similarity(clipped.flatten(1), grad.flatten(1))
+    torch.testing.assert_close(cosine, torch.ones_like(cosine))
+    assert torch.equal(clip_norm(torch.zeros(2, 2), bound), torch.zeros(2, 2))
+
+
+def test_chains_move_no_further_than_the_clipped_gradient_and_stay_in_their_box():
+    x = torch.randn(6, 2, generator=seeded(0))
+
+    def steep(x):
+        return 1e4 * x.sum(1)
+
+    moved = sample_sgld(steep, x, 3, 0.1, 0.0, max_grad_norm=2.0)
+    torch.testing.assert_close((moved - x).norm(dim=1), torch.full((6,), 0.6))
+    boxed = sample_sgld(steep, x, 3, 0.1, 0.5, box=(-1.0, 0.5))
+    assert torch.equal(boxed, torch.full((6, 2), 0.5))
+    untouched = sample_sgld(gaussian(), x, 3, 0.1, 0.1, generator=seeded(1))
+    loose = {"max_grad_norm": 1e6, "box": (-1e6, 1e6)}
+    same = sample_sgld(gaussian(), x, 3, 0.1, 0.1, generator=seeded(1), **loose)
+    torch.testing.assert_close(same, untouched)
 
 
 class Net(nn.Module):

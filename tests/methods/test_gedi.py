@@ -132,6 +132,33 @@ def test_with_batch_norm_data_and_samples_share_one_density(build, load_config):
     torch.testing.assert_close(densities["data_log_density"], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_gradient_penalty_is_that_of_the_density_in_sample_space(build, norm):
+    """Against differences of the density along each pixel of one image."""
+    model = build("gedi", "+method_kwargs.grad_penalty=0.5", "method_kwargs.input_noise_std=0")
+    if norm:
+        model.backbone.blocks[1].pool = torch.nn.Sequential(
+            torch.nn.AvgPool2d(2), torch.nn.BatchNorm2d(8)
+        )
+        model.mixes_batch, model.num_large_crops, model.num_crops = True, 2, 2
+    data = batch(n=2)
+    loss = model.training_step(data, 0)
+    penalty = model.watched["train_grad_penalty_loss"]
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
+
+    model.double().eval()
+    samples, step = model.sample_space.to_samples(data[1][0].double()), 1e-5
+    squares = []
+    for image in samples:
+        moved = image + step * torch.eye(64, dtype=torch.float64).view(64, 1, 8, 8)
+        with torch.no_grad():
+            slope = (model.log_density(moved) - model.log_density(image[None])) / step
+        squares.append(slope.square().sum())
+    rtol = 0.3 if norm else 1e-3  # the running statistics have moved on since
+    torch.testing.assert_close(penalty.double(), torch.stack(squares).mean(), rtol=rtol, atol=0)
+
+
 def test_noise_on_the_views_has_the_given_size_in_sample_units(build, monkeypatch):
     model = build("gedi_nogen", method_kwargs={"input_noise_std": 0.5})
     seen = []
