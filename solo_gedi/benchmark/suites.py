@@ -48,9 +48,32 @@ _WEIGHTS = {
     for inv, prior in product(GRID, GRID)
 }
 
+# What may keep energies from running away, and the paper's learning rate and multiples of it.
+_STEADYING = {
+    "nothing": (),
+    "energy_l2": ("method_kwargs.energy_l2=0.01",),
+    "grad_penalty": ("+method_kwargs.grad_penalty=0.01",),
+    "max_grad_norm": ("+method_kwargs.sgld.max_grad_norm=1",),
+    "clip_samples": ("+method_kwargs.sgld.clip_samples=true",),
+    "gradient_clip": ("+gradient_clip_val=1",),
+}
+
+
+def _steadied(rate: float, terms: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
+    return {
+        f"{method} {term} lr={factor}x": (
+            method,
+            ("method_kwargs.energy_l2=0", *_STEADYING[term], f"optimizer.lr={factor * rate}"),
+        )
+        for method, term, factor in product(("gedi", "jem"), terms, (1, 3, 10))
+    }
+
+
 SUITES = {
     "toy": Suite("toy", _POINTS, _plain((*TOY_METHODS, "gedi_paper")), stacked=True),
     "sensitivity": Suite("toy", _POINTS, _WEIGHTS, stacked=True),
+    "stability": Suite("toy", _POINTS, _steadied(6.4e-4, [*_STEADYING][:-1]), stacked=True),
+    "stability-digits": Suite("digits", {"digits": ()}, _steadied(1.6e-2, [*_STEADYING])),
     "digits": Suite("digits", {"digits": ()}, _plain(IMAGE_METHODS)),
     "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS), ood=("cifar10", "cifar100")),
     "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS), ood=("svhn", "cifar100")),

@@ -4,6 +4,7 @@ The same configs, objective, sampler, buffer and networks as under `solo-gedi pr
 loop: at this size a Trainer's bookkeeping would cost more than the training.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,11 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from solo_gedi import hosts
 from solo_gedi.benchmark.stacking import stack, unstack
+from solo_gedi.callbacks.divergence_guard import LIMIT
 from solo_gedi.core import ReplayBuffer, evaluation_mode, log_density, sample_sgld
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
@@ -98,7 +101,9 @@ class ToyTraining:
         models: the methods, one a seed, with what was learned once `run` has returned.
         chains: (chains, k, 2) of the replay buffer; None without the generative term.
         seconds: where the time went.
-        diverged: seed -> the iteration after which its weights were found not to be finite.
+        diverged: seed -> what was found to have run away, and when. Unlike `solo-gedi pretrain`,
+            the toy study does not recover; with `divergence.policy=ignore` energies may be of any
+            size that is finite.
 
     Raises:
         ConfigError: if the config is not one of points, or has a setting that is left to
@@ -109,8 +114,13 @@ class ToyTraining:
         points = spec_of(cfg.data.dataset).points
         if points is None:
             raise ConfigError(f"data.dataset={cfg.data.dataset} is not a toy set: moons, circles")
-        if cfg.optimizer.name != "adam" or cfg.scheduler.name != "none":
-            raise ConfigError("the toy study runs optimizer.name=adam with scheduler.name=none")
+        scheduler = cfg.scheduler
+        cosine = scheduler.name == "warmup_cosine" and scheduler.warmup_epochs == 0
+        if cfg.optimizer.name != "adam" or not (cosine or scheduler.name == "none"):
+            raise ConfigError(
+                "the toy study runs optimizer.name=adam with scheduler.name=none, or with "
+                "warmup_cosine and scheduler.warmup_epochs=0"
+            )
         self.cfg, self.seeds, self.points = cfg, list(seeds), points
         self.models = []
         for seed in seeds:
@@ -122,6 +132,10 @@ class ToyTraining:
         optimizer = cfg.optimizer
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), optimizer.lr, weight_decay=optimizer.weight_decay
+        )
+        self.iterations = cfg.limit_train_batches * cfg.max_epochs
+        self.schedule = (
+            CosineAnnealingLR(self.optimizer, self.iterations, scheduler.min_lr) if cosine else None
         )
         self.space = sample_space(cfg)
         self.buffer: ReplayBuffer | None = None
@@ -138,7 +152,11 @@ class ToyTraining:
             )
         self._ahead: list[Tensor] = []
         self.seconds: dict[str, float] = defaultdict(float)
-        self.diverged: dict[int, int] = {}
+        self.diverged: dict[int, str] = {}
+        divergence = cfg.get("divergence") or {}
+        ignored = divergence.get("policy") == "ignore"
+        self.limit = math.inf if ignored else divergence.get("limit", LIMIT)
+        self._data_logits: Tensor | None = None  # (k, n, c) of the last step, with the energy
 
     @property
     def chains(self) -> Tensor | None:
@@ -151,13 +169,11 @@ class ToyTraining:
         Args:
             report: called every 1,000 iterations with how many are done.
         """
-        cfg = self.cfg
-        per_epoch = cfg.limit_train_batches
-        frozen = per_epoch * getattr(self.models[0], "freeze_prototypes_epochs", 0)
-        iterations = per_epoch * cfg.max_epochs
-        for iteration in range(1, iterations + 1):
+        frozen_epochs = getattr(self.models[0], "freeze_prototypes_epochs", 0)
+        frozen = self.cfg.limit_train_batches * frozen_epochs
+        for iteration in range(1, self.iterations + 1):
             self.step(freeze_prototypes=iteration <= frozen)
-            if iteration % CHECK_EVERY == 0 or iteration == iterations:
+            if iteration % CHECK_EVERY == 0 or iteration == self.iterations:
                 self._check(iteration)
                 report(iteration)
         unstack(self.network, [scorer(model) for model in self.models])
@@ -174,7 +190,10 @@ class ToyTraining:
             if self.needs_score:
                 views[0].requires_grad_()
             outputs = self._forward([*views, *samples])
-            densities = {"sample_log_density": log_density(outputs.pop())} if samples else {}
+            densities = {}
+            if samples:
+                densities["sample_log_density"] = log_density(outputs.pop())
+                self._data_logits = outputs[0].detach()
             if self.needs_score:
                 log_p = log_density(outputs[0]).sum()
                 (score,) = torch.autograd.grad(log_p, views[0], create_graph=True)
@@ -188,6 +207,8 @@ class ToyTraining:
                 for parameter in self.network[-1].parameters():  # type: ignore[index]
                     parameter.grad = None
             self.optimizer.step()
+            if self.schedule is not None:
+                self.schedule.step()
 
     def _fresh_points(self, n: int) -> Tensor:
         """New points for every network, (k, n, 2)."""
@@ -229,11 +250,17 @@ class ToyTraining:
         return samples
 
     def _check(self, iteration: int) -> None:
-        """Note the networks whose weights are not finite; the others are not touched by them."""
+        """Note the networks that have diverged; the others are not touched by them."""
+        logits = self._data_logits
         for k, seed in enumerate(self.seeds):
-            finite = all(bool(p[k].isfinite().all()) for p in self.network.parameters())
-            if not finite:
-                self.diverged.setdefault(seed, iteration)
+            problem = None
+            log_p = 0.0 if logits is None else float(log_density(logits[k]).mean())
+            if not all(bool(p[k].isfinite().all()) for p in self.network.parameters()):
+                problem = "weights not finite"
+            elif abs(log_p) > self.limit:
+                problem = f"log p of the data at {log_p:.3g}"
+            if problem is not None:
+                self.diverged.setdefault(seed, f"{problem} after iteration {iteration}")
 
     @contextmanager
     def _clock(self, part: str) -> Iterator[None]:

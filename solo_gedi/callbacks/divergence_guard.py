@@ -10,6 +10,7 @@ from solo_gedi.core.processes import gather
 from solo_gedi.errors import DivergenceError
 
 POLICIES = ("recover", "raise", "ignore")
+LIMIT = 1e6  # sizes beyond are divergence: far more than an energy that has been learned
 
 
 class _Snapshot(NamedTuple):
@@ -54,7 +55,7 @@ class DivergenceGuard(Callback):
         self,
         policy: str = "recover",
         max_recoveries: int = 5,
-        limit: float = 1e6,
+        limit: float = LIMIT,
         jump: float = 1e3,
         check_every: int = 10,
         snapshot_every: int = 200,

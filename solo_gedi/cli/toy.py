@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
                 "method": cfg.method,
                 "dataset": cfg.data.dataset,
                 "seed": seed,
-                "reason": f"weights not finite after iteration {training.diverged[seed]}",
+                "reason": training.diverged[seed],
             }
         else:
             begin = time.perf_counter()

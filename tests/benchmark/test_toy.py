@@ -96,7 +96,19 @@ def test_divergence_is_noticed_for_its_seed_alone(toy_config):
     with torch.no_grad():
         next(training.network.parameters())[1] = float("inf")
     training.run()
-    assert training.diverged == {1: 3}
+    assert training.diverged == {1: "weights not finite after iteration 3"}
+
+
+@pytest.mark.parametrize("policy", ["raise", "ignore"])
+def test_energies_that_run_away_are_divergence_unless_that_is_ignored(toy_config, policy):
+    training = ToyTraining(toy_config("gedi", f"+divergence.policy={policy}"), [0, 1])
+    with torch.no_grad():
+        training.network[1].layers[-1].bias[1] += 1e7
+    training.run()
+    if policy == "ignore":
+        assert not training.diverged
+    else:
+        assert training.diverged == {1: "log p of the data at 1e+07 after iteration 3"}
 
 
 def test_swavs_prototypes_stay_in_the_first_epoch(toy_config):

@@ -1,5 +1,6 @@
 """Runs that end before their end, as they do on a cluster."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from solo_gedi.cli.checkpoints import epoch_of
+from solo_gedi.cli.pretrain import pretrain
+from solo_gedi.methods import GEDI
 
 EPOCHS = 12
 
@@ -69,6 +74,56 @@ def test_interrupted_run_goes_on_to_the_same_end(how, command, whole):
     assert again.returncode == 0, said
     assert "Resuming from" in said
     after = final("stopped")
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(after["state_dict"][key], value), key
+    own, other = (saved["replay_buffers"][0]["chains"] for saved in (after, whole))
+    assert torch.equal(own, other)
+
+
+def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
+    """`kill -9` and again, and again: in the middle of steps, of epochs and of checkpoints."""
+    fork = multiprocessing.get_context("fork")  # has imported torch already
+    moments = random.Random(0)
+
+    def train(out, stop_after=None):
+        """Kill it a moment after it has begun that many steps."""
+        steps, step = fork.Value("i", 0), GEDI.training_step
+
+        def counted(self, batch, batch_idx):
+            steps.value += 1
+            return step(self, batch, batch_idx)
+
+        def work():
+            GEDI.training_step = counted
+            cfg = load_config("gedi", "max_epochs=60", "data.num_workers=0")
+            cfg.checkpoint.dir, cfg.checkpoint.frequency = out, 2
+            pretrain(cfg)
+
+        process = fork.Process(target=work)
+        process.start()
+        if stop_after is not None:
+            while steps.value < stop_after:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.05))
+            process.kill()
+        process.join()
+        assert process.exitcode == (0 if stop_after is None else -signal.SIGKILL)
+
+    def last(out):
+        paths = Path(out).glob("gedi/*/*.ckpt")
+        return torch.load(max(paths, key=epoch_of), weights_only=True)
+
+    train("uninterrupted")
+    epochs = []
+    for _ in range(10):
+        train("killed", stop_after=moments.randint(1, 16))
+        if list(Path("killed").glob("gedi/*/*.ckpt")):
+            epochs.append(last("killed")["epoch"])
+    assert epochs == sorted(epochs)
+    assert len(set(epochs)) > 3, "it must have gone on in between"
+    train("killed")
+    after, whole = last("killed"), last("uninterrupted")
+    assert after["epoch"] == 59
     for key, value in whole["state_dict"].items():
         assert torch.equal(after["state_dict"][key], value), key
     own, other = (saved["replay_buffers"][0]["chains"] for saved in (after, whole))
