@@ -1,5 +1,6 @@
 """Lightning callbacks that serve any method of solo-learn's."""
 
+from solo_gedi.callbacks.augmentation import Augmentation
 from solo_gedi.callbacks.checkpointer import AtomicCheckpointIO, Checkpointer
 from solo_gedi.callbacks.divergence_guard import DivergenceGuard
 from solo_gedi.callbacks.graceful_stop import GracefulStop
@@ -10,6 +11,7 @@ from solo_gedi.callbacks.triad import Triad
 
 __all__ = [
     "AtomicCheckpointIO",
+    "Augmentation",
     "Checkpointer",
     "DivergenceGuard",
     "GracefulStop",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -16,6 +17,9 @@ from solo_gedi.errors import ConfigError
 
 Transform = Callable[[Any], Any]
 BICUBIC = transforms.InterpolationMode.BICUBIC
+
+# All images of these are squares of one size.
+_SQUARES = ("digits", "svhn", "cifar10", "cifar100", "stl10")
 
 
 class _Indexed(Dataset):
@@ -65,22 +69,58 @@ def _reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
 def pretrain_loader(cfg: DictConfig) -> DataLoader:
     """Batches [indices, [views], labels] with the views that `augmentations` describe.
 
+    With `data.augment_on_device` they are [indices, images, labels], to be given to `device_views`:
+    uint8 (n, channels, height, width).
+
     Raises:
         ConfigError: if the data cannot be read.
     """
     if (points := _points(cfg, cfg.data.num_large_crops)) is not None:
         return points
-    transform = hosts.multi_view(
-        [hosts.build_transform(cfg.data.dataset, entry) for entry in cfg.augmentations],
-        [entry.num_crops for entry in cfg.augmentations],
-    )
-    if cfg.debug_augmentations:
-        print(transform)
+    transform: Transform = transforms.PILToTensor()
+    if not cfg.data.get("augment_on_device"):
+        transform = hosts.multi_view(*_pipelines(cfg))
+        if cfg.debug_augmentations:
+            print(transform)
     if images := spec_of(cfg.data.dataset).images:
         dataset = _Indexed(images(cfg.data.train_path, True, transform))
     else:
         dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
     return _loader(dataset, cfg, train=True)
+
+
+def device_views(cfg: DictConfig) -> Callable[[Tensor], list[Tensor]] | None:
+    """What makes the views that `augmentations` describe on the device, if the config says so.
+
+    Raises:
+        ConfigError: without kornia, for images that are not squares of one size, or for a step
+            that can only be done image by image.
+    """
+    if not cfg.data.get("augment_on_device"):
+        return None
+    if cfg.data.dataset not in _SQUARES:
+        raise ConfigError(
+            "data.augment_on_device=true needs square images of one size: data.dataset must be one "
+            f"of {list(_SQUARES)}, not {cfg.data.dataset!r}"
+        )
+    try:
+        from solo_gedi.data.batched import BatchedViews
+    except ImportError as error:
+        raise ConfigError(
+            "data.augment_on_device=true needs kornia: pip install 'kornia>=0.9'"
+        ) from error
+    views = BatchedViews(*_pipelines(cfg))
+    if cfg.debug_augmentations:
+        print(views)
+    return views
+
+
+def _pipelines(cfg: DictConfig) -> tuple[list[Transform], list[int]]:
+    """solo-learn's pipelines for `augmentations`, and how many views each gives."""
+    return (
+        [hosts.build_transform(cfg.data.dataset, entry) for entry in cfg.augmentations],
+        [entry.num_crops for entry in cfg.augmentations],
+    )
 
 
 def validation_loader(cfg: DictConfig) -> DataLoader | None:

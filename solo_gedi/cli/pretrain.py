@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.callbacks import DivergenceGuard, InputNoise, SampleGrid, Triad
+from solo_gedi.callbacks import Augmentation, DivergenceGuard, InputNoise, SampleGrid, Triad
 from solo_gedi.cli import config, loaders, runs
 from solo_gedi.core import evaluation_mode
 from solo_gedi.errors import ConfigError
@@ -36,8 +36,9 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
     config.check_method(cfg, "method")
     print(f"Pretraining {cfg.method} on {cfg.data.dataset}, with {hosts.describe()}", flush=True)
     cfg = runs.parse(cfg, hosts.parse_pretrain)
+    views = loaders.device_views(cfg)
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
-    _check_views(train, cfg)
+    _check_views(train, views, cfg)
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     model = hosts.METHODS[cfg.method](cfg)
@@ -52,6 +53,8 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
     ]
     if isinstance(model, GEDI):
         callbacks.insert(0, _guard(cfg))
+    if views is not None:
+        callbacks.insert(0, Augmentation(views))
     noise = (cfg.get("method_kwargs") or {}).get("input_noise_std", 0)
     if noise and cfg.method not in METHODS:
         callbacks.append(InputNoise(sample_space(cfg), noise))
@@ -70,17 +73,20 @@ def _guard(cfg: DictConfig) -> DivergenceGuard:
         raise ConfigError(f"divergence={dict(settings)}: choose from {known}") from error
 
 
-def _check_views(train: Any, cfg: DictConfig) -> None:
+def _check_views(train: Any, device_views: Any, cfg: DictConfig) -> None:
     """Try the backbone on one view before training starts."""
     backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
-    view = next(iter(train.dataset))[1][0]
-    batch = view if train.batch_size is None else view[None]
+    views = next(iter(train.dataset))[1]
+    if device_views is not None:
+        batch = device_views(views[None])[0]
+    else:
+        batch = views[0] if train.batch_size is None else views[0][None]
     try:
         with evaluation_mode(backbone), torch.inference_mode():
             backbone(batch)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"backbone={OmegaConf.to_container(cfg.backbone)} "
-            f"cannot take inputs of shape {tuple(view.shape)} (augmentations.crop_size="
+            f"cannot take inputs of shape {tuple(batch.shape[1:])} (augmentations.crop_size="
             f"{cfg.augmentations[0].crop_size}): {str(error).splitlines()[0]}"
         ) from error

@@ -30,16 +30,28 @@ def checkpoint(run, epoch):
     return path
 
 
-@pytest.mark.parametrize("method", ["gedi", "swav"])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("method", "workers", "on_device"),
+    [
+        ("gedi", 0, False),
+        ("gedi", 1, False),
+        ("swav", 0, False),
+        ("swav", 1, False),
+        ("gedi", 1, True),
+        ("swav", 0, True),
+    ],
+)
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    load_config, tmp_path, method, workers
+    load_config, tmp_path, method, workers, on_device
 ):
+    if on_device:
+        pytest.importorskip("kornia")
     overrides = [
         "max_epochs=4",
         "checkpoint.keep_prev=true",
         "scheduler.name=warmup_cosine",
         f"data.num_workers={workers}",
+        f"+data.augment_on_device={on_device}",
     ]
     _, whole = pretrain(load_config(method, *overrides))
     stopped = tmp_path / "stopped" / "half.ckpt"

@@ -1,0 +1,247 @@
+"""solo-learn's augmentations for a whole batch on the device, in kornia's operations.
+
+What follows Pillow's arithmetic: bicubic crops, the widths of its Gaussian blur, and rounding to
+8 bits after every step. What does not: hue is turned in floating point, not in an 8-bit HSV image.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from kornia.augmentation.random_generator import ResizedCropGenerator
+from kornia.color import rgb_to_grayscale
+from kornia.enhance import (
+    adjust_brightness_accumulative,
+    adjust_contrast_with_mean_subtraction,
+    adjust_hue,
+    adjust_saturation_with_gray_subtraction,
+    equalize,
+)
+from kornia.filters import filter2d
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import normalize
+
+from solo_gedi.errors import ConfigError
+
+# Pillow cuts the decimals of a blend off; the rest is for a level that float32 puts just below.
+_CUT_OFF = 1e-3
+
+
+class BatchedViews:
+    """Views of a batch as solo-learn's pipelines draw them image by image.
+
+    Each view of each image has its own parameters, from torch's global state on the CPU.
+
+    Args:
+        pipelines: solo-learn's, of torchvision's and its own steps.
+        copies: views by each pipeline.
+
+    Raises:
+        ConfigError: for a step that has no batched form here.
+    """
+
+    def __init__(self, pipelines: Sequence[Any], copies: Sequence[int]) -> None:
+        self.pipelines = [getattr(pipeline, "transform", pipeline) for pipeline in pipelines]
+        self.copies = copies
+        for i, pipeline in enumerate(self.pipelines):
+            for step in _leaves(pipeline):
+                if not _is_known(step):
+                    raise ConfigError(f"augmentations[{i}]: data.augment_on_device has no {step}")
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """The views of square images.
+
+        Args:
+            images: uint8 (n, channels, size, size), of 1 or 3 channels.
+
+        Returns:
+            Tensors (n, channels, crop size, crop size), normalised, in the order of the pipelines.
+        """
+        views: list[Tensor] = []
+        for pipeline, copies in zip(self.pipelines, self.copies, strict=True):
+            x = images.repeat(copies, 1, 1, 1) / 255
+            for step in pipeline.transforms:
+                x = _STEPS[type(step).__name__](x, step)
+            views += x.chunk(copies)
+        return views
+
+    def __repr__(self) -> str:
+        pairs = zip(self.copies, self.pipelines, strict=True)
+        return "\n".join(f"{copies} x [{pipeline}], batched" for copies, pipeline in pairs)
+
+
+def _leaves(step: Any) -> list[Any]:
+    inner = getattr(step, "transforms", None)
+    return [step] if inner is None else [leaf for part in inner for leaf in _leaves(part)]
+
+
+def _is_known(step: Any) -> bool:
+    bicubic = getattr(step, "interpolation", InterpolationMode.BICUBIC) == InterpolationMode.BICUBIC
+    return type(step).__name__ in _STEPS and bicubic
+
+
+# Steps take and give images (n, channels, height, width) of levels k / 255, but for the last one.
+
+
+def _levels(x: Tensor, bias: float = 0.5) -> Tensor:
+    """Nearest levels in [0, 1], as an 8-bit image holds them; with `_CUT_OFF` those below."""
+    return x.mul(255).add_(bias).floor_().clamp_(0, 255).div_(255)
+
+
+def _drawn(n: int, prob: float) -> Tensor:
+    """Indices that n draws with a probability choose."""
+    return (torch.rand(n) < prob).nonzero().squeeze(1)
+
+
+def _with(x: Tensor, chosen: Tensor, change: Callable[..., Tensor], *drawn: Tensor) -> Tensor:
+    """Change the chosen images in place, each with its own of the drawn parameters (n,)."""
+    if len(chosen):
+        parameters = [each[chosen].to(x.device) for each in drawn]
+        chosen = chosen.to(x.device)
+        x[chosen] = change(x[chosen], *parameters)
+    return x
+
+
+def _sometimes(x: Tensor, step: Any) -> Tensor:
+    def inner(some: Tensor) -> Tensor:
+        for part in step.transforms:
+            some = _STEPS[type(part).__name__](some, part)
+        return some
+
+    return _with(x, _drawn(len(x), step.p), inner)
+
+
+def _crop(x: Tensor, step: Any) -> Tensor:
+    boxes = ResizedCropGenerator(tuple(step.size), step.scale, step.ratio)(x.shape)["src"]
+    first, last = boxes[:, 0].long(), boxes[:, 2].long()
+    return _resample(x, first, last - first + 1, step.size)
+
+
+def _resize(x: Tensor, step: Any) -> Tensor:
+    whole = torch.full((len(x), 2), x.shape[-1])
+    return _resample(x, torch.zeros_like(whole), whole, (step.size, step.size))
+
+
+def _resample(x: Tensor, first: Tensor, length: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a box of each image.
+
+    Args:
+        x: images.
+        first: column and row of the boxes' first pixels, (n, 2).
+        length: columns and rows of the boxes, (n, 2).
+        size: height and width that they get.
+    """
+    columns = _weights(first[:, 0], length[:, 0], x.shape[3], size[1], x.device)
+    rows = _weights(first[:, 1], length[:, 1], x.shape[2], size[0], x.device)
+    x = _levels(torch.einsum("nchw,nvw->nchv", x, columns))
+    return _levels(torch.einsum("nchw,nvh->ncvw", x, rows))
+
+
+def _weights(first: Tensor, length: Tensor, old: int, new: int, device: torch.device) -> Tensor:
+    """What each of `old` pixels gives to each of `new` ones, (n, new, old)."""
+    table = _resizing(old, new, device)[length.to(device)]
+    # A row of the table is zero beyond the box, so turning it round moves the box.
+    source = (torch.arange(old) - first[:, None]).remainder(old).to(device)
+    return table.gather(2, source[:, None].expand_as(table))
+
+
+@cache
+def _resizing(old: int, new: int, device: torch.device) -> Tensor:
+    """For the first 0, 1, ..., old pixels of a line, their weights in `new` ones.
+
+    They come from torch's antialiased bicubic kernel, which is Pillow's.
+    """
+    table = torch.zeros(old + 1, new, old)
+    for length in range(1, old + 1):
+        identity = torch.eye(length)[None, None]
+        table[length, :, :length] = F.interpolate(
+            identity, (new, length), mode="bicubic", antialias=True
+        )
+    return table.to(device)
+
+
+# By their names in torchvision's ColorJitter; factors (n,).
+_JITTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness": lambda x, by: _levels(adjust_brightness_accumulative(x, by), _CUT_OFF),
+    "contrast": lambda x, by: _levels(adjust_contrast_with_mean_subtraction(x, by), _CUT_OFF),
+    "saturation": lambda x, by: _levels(adjust_saturation_with_gray_subtraction(x, by), _CUT_OFF),
+    "hue": lambda x, by: _levels(adjust_hue(x, by * 2 * math.pi)),
+}
+
+
+def _jitter(x: Tensor, step: Any) -> Tensor:
+    names = ["brightness", "contrast"] if x.shape[1] == 1 else list(_JITTERS)
+    ranges = {name: getattr(step, name) for name in names if getattr(step, name) is not None}
+    factors = {name: torch.empty(len(x)).uniform_(*bounds) for name, bounds in ranges.items()}
+    orders = torch.rand(len(x), len(ranges)).argsort(1)
+    for turn in orders.T:
+        for i, name in enumerate(ranges):
+            chosen = (turn == i).nonzero().squeeze(1)
+            x = _with(x, chosen, _JITTERS[name], factors[name])
+    return x
+
+
+def _grey(x: Tensor, step: Any) -> Tensor:
+    if x.shape[1] == 1:
+        return x
+    return _with(x, _drawn(len(x), step.p), lambda some: _levels(rgb_to_grayscale(some)))
+
+
+def _blur(x: Tensor, step: Any) -> Tensor:
+    kernels = _boxes(torch.empty(len(x)).uniform_(*step.sigma)).to(x.device)
+    for kernel in (kernels[:, None, :], kernels[:, :, None]):
+        for _ in range(3):
+            x = _levels(filter2d(x, kernel, "replicate"))
+    return x
+
+
+def _boxes(sigma: Tensor) -> Tensor:
+    """Kernels (n, taps) of which three in a row are Pillow's Gaussian blur.
+
+    They are boxes whose last pixel on each side counts for a part, so that the variance is right.
+
+    Args:
+        sigma: standard deviations of the blurs, (n,).
+    """
+    variance = sigma**2 / 3
+    whole = (((12 * variance + 1).sqrt() - 1) / 2).floor()
+    excess = (2 * whole + 1) * (3 * variance - whole * (whole + 1))
+    radius = whole + excess / (6 * ((whole + 1) ** 2 - variance))
+    taps = math.ceil(float(radius.max()))
+    distance = torch.arange(-taps, taps + 1).abs()
+    return (radius[:, None] + 1 - distance).clamp(0, 1) / (2 * radius[:, None] + 1)
+
+
+def _solarize(x: Tensor, step: Any) -> Tensor:
+    return torch.where(x < 0.5, x, 1 - x)
+
+
+def _equalize(x: Tensor, step: Any) -> Tensor:
+    return equalize(x)
+
+
+def _flip(x: Tensor, step: Any) -> Tensor:
+    return _with(x, _drawn(len(x), step.p), lambda some: some.flip(-1))
+
+
+def _normalize(x: Tensor, step: Any) -> Tensor:
+    return normalize(x, step.mean, step.std)
+
+
+_STEPS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "RandomApply": _sometimes,
+    "RandomResizedCrop": _crop,
+    "Resize": _resize,
+    "ColorJitter": _jitter,
+    "RandomGrayscale": _grey,
+    "GaussianBlur": _blur,
+    "Solarization": _solarize,
+    "Equalization": _equalize,
+    "RandomHorizontalFlip": _flip,
+    "ToTensor": lambda x, step: x,
+    "Normalize": _normalize,
+}
