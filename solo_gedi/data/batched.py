@@ -1,7 +1,8 @@
-"""solo-learn's augmentations for a whole batch on the device, in kornia's operations.
+"""solo-learn's augmentations for a whole batch on the device, to the arithmetic of Pillow.
 
-What follows Pillow's arithmetic: bicubic crops, the widths of its Gaussian blur, and rounding to
-8 bits after every step. What does not: hue is turned in floating point, not in an 8-bit HSV image.
+kornia gives what it does as Pillow: where to crop, colour spaces, filters, equalization. Its own
+augmentations draw one order of the jitters for a whole batch, and their bicubic kernel and their
+blur are others than Pillow's.
 """
 
 import math
@@ -12,18 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from kornia.augmentation.random_generator import ResizedCropGenerator
-from kornia.color import rgb_to_grayscale
-from kornia.enhance import (
-    adjust_brightness_accumulative,
-    adjust_contrast_with_mean_subtraction,
-    adjust_hue,
-    adjust_saturation_with_gray_subtraction,
-    equalize,
-)
+from kornia.color import hsv_to_rgb, rgb_to_grayscale, rgb_to_hsv
+from kornia.enhance import equalize
 from kornia.filters import filter2d
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import normalize
 
 from solo_gedi.errors import ConfigError
 
@@ -97,11 +91,16 @@ def _drawn(n: int, prob: float) -> Tensor:
     return (torch.rand(n) < prob).nonzero().squeeze(1)
 
 
+def _beside(x: Tensor, drawn: Tensor) -> Tensor:
+    """What was drawn on the CPU, on the images' device, which is not waited for."""
+    return drawn.to(x.device, non_blocking=True)
+
+
 def _with(x: Tensor, chosen: Tensor, change: Callable[..., Tensor], *drawn: Tensor) -> Tensor:
     """Change the chosen images in place, each with its own of the drawn parameters (n,)."""
     if len(chosen):
-        parameters = [each[chosen].to(x.device) for each in drawn]
-        chosen = chosen.to(x.device)
+        parameters = [_beside(x, each[chosen]) for each in drawn]
+        chosen = _beside(x, chosen)
         x[chosen] = change(x[chosen], *parameters)
     return x
 
@@ -135,17 +134,18 @@ def _resample(x: Tensor, first: Tensor, length: Tensor, size: Sequence[int]) -> 
         length: columns and rows of the boxes, (n, 2).
         size: height and width that they get.
     """
-    columns = _weights(first[:, 0], length[:, 0], x.shape[3], size[1], x.device)
-    rows = _weights(first[:, 1], length[:, 1], x.shape[2], size[0], x.device)
+    first, length = _beside(x, first), _beside(x, length)
+    columns = _weights(first[:, 0], length[:, 0], x.shape[3], size[1])
+    rows = _weights(first[:, 1], length[:, 1], x.shape[2], size[0])
     x = _levels(torch.einsum("nchw,nvw->nchv", x, columns))
     return _levels(torch.einsum("nchw,nvh->ncvw", x, rows))
 
 
-def _weights(first: Tensor, length: Tensor, old: int, new: int, device: torch.device) -> Tensor:
+def _weights(first: Tensor, length: Tensor, old: int, new: int) -> Tensor:
     """What each of `old` pixels gives to each of `new` ones, (n, new, old)."""
-    table = _resizing(old, new, device)[length.to(device)]
+    table = _resizing(old, new, first.device)[length]
     # A row of the table is zero beyond the box, so turning it round moves the box.
-    source = (torch.arange(old) - first[:, None]).remainder(old).to(device)
+    source = (torch.arange(old, device=first.device) - first[:, None]).remainder(old)
     return table.gather(2, source[:, None].expand_as(table))
 
 
@@ -164,12 +164,35 @@ def _resizing(old: int, new: int, device: torch.device) -> Tensor:
     return table.to(device)
 
 
-# By their names in torchvision's ColorJitter; factors (n,).
+def _blend(base: Tensor | float, x: Tensor, factor: Tensor) -> Tensor:
+    """`base` where the factors (n,) are 0, the images where they are 1, and beyond."""
+    return _levels(base + factor.view(-1, 1, 1, 1) * (x - base), _CUT_OFF)
+
+
+def _greys(x: Tensor) -> Tensor:
+    return x if x.shape[1] == 1 else _levels(rgb_to_grayscale(x))
+
+
+def _contrast(x: Tensor, factor: Tensor) -> Tensor:
+    return _blend(_levels(_greys(x).mean((1, 2, 3), keepdim=True)), x, factor)
+
+
+def _hue(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn hues, in the 256 of Pillow's HSV images."""
+    hue, saturation, value = rgb_to_hsv(x).chunk(3, 1)
+    steps = (turns * 255).trunc().view(-1, 1, 1, 1)
+    hue = (hue * (255 / math.tau) + _CUT_OFF).floor_().add_(steps).remainder_(256) * (
+        math.tau / 255
+    )
+    return _levels(hsv_to_rgb(torch.cat([hue, _levels(saturation, _CUT_OFF), value], 1)))
+
+
+# By their names in torchvision's ColorJitter.
 _JITTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "brightness": lambda x, by: _levels(adjust_brightness_accumulative(x, by), _CUT_OFF),
-    "contrast": lambda x, by: _levels(adjust_contrast_with_mean_subtraction(x, by), _CUT_OFF),
-    "saturation": lambda x, by: _levels(adjust_saturation_with_gray_subtraction(x, by), _CUT_OFF),
-    "hue": lambda x, by: _levels(adjust_hue(x, by * 2 * math.pi)),
+    "brightness": lambda x, factor: _blend(0.0, x, factor),
+    "contrast": _contrast,
+    "saturation": lambda x, factor: _blend(_greys(x), x, factor),
+    "hue": _hue,
 }
 
 
@@ -186,13 +209,11 @@ def _jitter(x: Tensor, step: Any) -> Tensor:
 
 
 def _grey(x: Tensor, step: Any) -> Tensor:
-    if x.shape[1] == 1:
-        return x
-    return _with(x, _drawn(len(x), step.p), lambda some: _levels(rgb_to_grayscale(some)))
+    return _with(x, _drawn(len(x), step.p), _greys)
 
 
 def _blur(x: Tensor, step: Any) -> Tensor:
-    kernels = _boxes(torch.empty(len(x)).uniform_(*step.sigma)).to(x.device)
+    kernels = _beside(x, _boxes(torch.empty(len(x)).uniform_(*step.sigma)))
     for kernel in (kernels[:, None, :], kernels[:, :, None]):
         for _ in range(3):
             x = _levels(filter2d(x, kernel, "replicate"))
@@ -229,7 +250,8 @@ def _flip(x: Tensor, step: Any) -> Tensor:
 
 
 def _normalize(x: Tensor, step: Any) -> Tensor:
-    return normalize(x, step.mean, step.std)
+    mean, std = (_beside(x, torch.tensor(v).view(-1, 1, 1)) for v in (step.mean, step.std))
+    return (x - mean) / std
 
 
 _STEPS: dict[str, Callable[[Tensor, Any], Tensor]] = {
