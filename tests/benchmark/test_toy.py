@@ -6,8 +6,10 @@ import torch
 from solo_gedi import hosts
 from solo_gedi.benchmark.toy import ToyTraining
 from solo_gedi.cli import config, runs
+from solo_gedi.cli.pretrain import pretrain
 from solo_gedi.core import ReplayBuffer
 from solo_gedi.errors import ConfigError
+from solo_gedi.methods import GEDI
 
 BATCH = 40
 
@@ -118,6 +120,32 @@ def test_swavs_prototypes_stay_in_the_first_epoch(toy_config):
     assert torch.equal(training.network[-1].weight, before)
     training.step()
     assert not torch.equal(training.network[-1].weight, before)
+
+
+def test_the_rate_is_annealed_as_pretrain_anneals_it(toy_config, load_config):
+    """Circles have a cosine schedule: the rates of every step are those of solo-learn's."""
+    cfg = toy_config("gedi_nogen", "dataset=circles", "limit_train_batches=5")
+    training, rates = ToyTraining(cfg, [0]), []
+    step = training.optimizer.step
+    training.optimizer.step = lambda: (
+        rates.append(training.optimizer.param_groups[0]["lr"]),
+        step(),
+    )
+    training.run()
+    cfg = load_config("gedi_nogen", "dataset=circles", "limit_train_batches=5", suite="toy")
+    cfg.optimizer.batch_size, theirs = BATCH, []
+    step = GEDI.training_step
+
+    def record(self, batch, batch_idx):
+        theirs.append(self.optimizers().param_groups[0]["lr"])
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GEDI, "training_step", record)
+        pretrain(cfg)
+    assert rates == pytest.approx(theirs, rel=1e-5)
+    assert rates[0] == pytest.approx(1.92e-3 * BATCH / 256)
+    assert rates[-1] < 0.2 * rates[0]
 
 
 def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
