@@ -19,12 +19,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     given = [argument for argument in sys.argv[1:] if argument != "--debug"]
     command, *arguments = given or ["--help"]
+    if command not in (*COMMANDS, "-h", "--help"):
+        known = ", ".join(COMMANDS)
+        print(f"solo-gedi: error: no command {command!r}; choose from {known}", file=sys.stderr)
+        sys.exit(2)
     if command not in COMMANDS:
         usage = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
-        asked = command in ("-h", "--help")
         usage += "\n\n--debug shows the traceback of an error."
-        print(f"usage: solo-gedi COMMAND ...\n\n{usage}", file=sys.stdout if asked else sys.stderr)
-        sys.exit(0 if asked else 2)
+        print(f"usage: solo-gedi COMMAND ...\n\n{usage}")
+        sys.exit(0)
     # Threads that spin while they wait make small networks up to fifty times slower as soon as
     # another program wants a core; torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

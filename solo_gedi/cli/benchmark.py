@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from solo_gedi.benchmark import overview, scheduler, tables
-from solo_gedi.benchmark.suites import SUITES, Cell, cells_of
+from solo_gedi.benchmark.suites import SUITES, Cell, Suite, cells_of
+from solo_gedi.cli import config, evaluate
 from solo_gedi.errors import ConfigError
+from solo_gedi.files import check_folder
 
 
 def main(arguments: list[str]) -> None:
@@ -22,6 +24,8 @@ def main(arguments: list[str]) -> None:
     methods = list(dict.fromkeys(name for name in given.methods.split(",") if name))
     options = shlex.split(given.evaluate)
     cells = cells_of(suite, methods, given.seeds, out, given.scripts, given.overrides, options)
+    _check(suite, methods, given, options)
+    check_folder(out, "--out")
     if given.dry_run:
         for cell in cells:
             print(f"{cell.command}  # {_state(cell)}")
@@ -44,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("solo-gedi benchmark", description=__doc__)
+    parser = config.Parser("solo-gedi benchmark", description=__doc__)
     add = parser.add_argument
     add("suite", choices=SUITES)
     add("--methods", default="", help="comma-separated; all of the suite's if not given")
@@ -68,11 +72,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return given
 
 
+def _check(suite: Suite, methods: list[str], given: argparse.Namespace, options: list[str]) -> None:
+    """Check what would end every cell before the first one runs."""
+    probe = [override for override in given.overrides if override.startswith("probe.")]
+    overrides = [override for override in given.overrides if override not in probe]
+    evaluate.check_options(evaluate.options(*options, overrides=probe))
+    dataset = next(iter(suite.datasets.values()))
+    for name in dict.fromkeys(suite.methods[method][0] for method in methods or suite.methods):
+        folder = given.scripts / "pretrain" / suite.folder
+        cfg = config.load(folder, name, [*dataset, *overrides])
+        config.prepare(cfg, required=config.PRETRAIN)
+
+
 def _seeds(text: str) -> list[int]:
-    if "," not in text:
+    seeds = [seed.strip() for seed in text.split(",")]
+    if not all(seed.isdecimal() for seed in seeds):
+        raise argparse.ArgumentTypeError(f"must be a number or a list as 0,1,2, got {text!r}")
+    if len(seeds) == 1:
         return list(range(int(text)))
     # Two cells must not share a folder, hence each seed once.
-    return list(dict.fromkeys(int(seed) for seed in text.split(",")))
+    return list(dict.fromkeys(map(int, seeds)))
 
 
 def _state(cell: Cell) -> str:

@@ -1,23 +1,25 @@
 """`solo-gedi cell`: one cell of a benchmark, pretrain and evaluate what is not done yet."""
 
-import argparse
 import time
 from pathlib import Path
 
 from solo_gedi.cli import checkpoints, config, evaluate
 from solo_gedi.cli.pretrain import pretrain
-from solo_gedi.files import write_json
+from solo_gedi.files import check_folder, write_json
 
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("solo-gedi cell", description=__doc__)
+    parser = config.Parser("solo-gedi cell", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the cell keeps its files")
     config.add_arguments(parser)
     evaluate.add_options(parser)
     given = parser.parse_intermixed_args(arguments)
     probe = [override for override in given.overrides if override.startswith("probe.")]
     overrides = [override for override in given.overrides if override not in probe]
+    given.overrides = probe
+    evaluate.check_options(given)
+    check_folder(given.folder, "folder")
 
     start = time.perf_counter()
     cfg = config.load(
@@ -25,11 +27,11 @@ def main(arguments: list[str]) -> None:
         given.config_name,
         [*overrides, f"checkpoint.dir={given.folder}", "enable_progress_bar=false"],
     )
+    config.prepare(cfg, required=config.PRETRAIN)
     run = _finished(given.folder / cfg.method, cfg.max_epochs)
     if run is None:
         run = pretrain(cfg)[1].folder
     pretrained = time.perf_counter()
-    given.overrides = probe
     metrics = evaluate.evaluate(run, given)
     metrics["seconds"] = {
         "pretrain": round(pretrained - start, 1),

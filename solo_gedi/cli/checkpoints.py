@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 
 # What may differ between a run and the one that goes on with it.
 _VOLATILE = (
@@ -35,25 +36,41 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different class for every way to be broken
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"checkpoint {path} cannot be read: {first_line}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        broken = "it is cut short, or holds other things than tensors and plain values"
+        why = reason(error) if isinstance(error, PermissionError) else broken
+        raise ConfigError(f"checkpoint {path} cannot be read: {why}") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(f"checkpoint {path} has no state_dict: it is not one of Lightning's")
     return checkpoint
 
 
 def saved_config(path: Path) -> DictConfig | None:
-    """The config that solo-learn keeps beside a checkpoint, if it is there."""
+    """The config that solo-learn keeps beside a checkpoint, if it is there.
+
+    Raises:
+        ConfigError: if it is not JSON of a config.
+    """
     args = path.parent / "args.json"
-    return OmegaConf.create(json.loads(args.read_text())) if args.is_file() else None
+    if not args.is_file():
+        return None
+    try:
+        cfg = OmegaConf.create(json.loads(args.read_text()))
+    except ValueError as error:
+        raise ConfigError(f"{args} is not the JSON of a config: {reason(error)}") from error
+    if not isinstance(cfg, DictConfig):
+        raise ConfigError(f"{args} is not the JSON of a config: it holds no keys")
+    return cfg
 
 
 def check_state(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> None:
-    """Check that saved weights fit a network, key by key and shape by shape.
+    """Check that saved weights are finite and fit a network, key by key and shape by shape.
 
     Raises:
-        ConfigError: naming the first difference.
+        ConfigError: naming the first weight that is not, or does not.
     """
+    if broken := next((key for key, value in state.items() if not value.isfinite().all()), None):
+        raise ConfigError(f"{broken} in checkpoint {path} is not finite: the run diverged")
     for key, value in own.items():
         if key not in state:
             raise ConfigError(f"checkpoint {path} lacks {key}: it is of another network")
@@ -78,8 +95,8 @@ def backbone_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {}
 
 
-def _identity(args: dict[str, Any]) -> str:
-    kept = {key: value for key, value in args.items() if key not in _VOLATILE}
+def _identity(cfg: Any) -> str:
+    kept = {key: value for key, value in cfg.items() if key not in _VOLATILE}
     return json.dumps(kept, sort_keys=True)
 
 
@@ -93,24 +110,32 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> Path | None:
         cfg: the parsed config; `auto_resume.max_hours` bounds the checkpoint's age.
         folder: where the runs of the method lie.
     """
-    wanted = _identity(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
+    wanted = _identity(OmegaConf.to_container(cfg))
     oldest = time.time() - 3600 * cfg.auto_resume.max_hours
     found = []
     for args in folder.glob("*/args.json"):
         newest = last(args.parent)
         if newest is None or epoch_of(newest) + 1 >= cfg.max_epochs:
             continue
-        recent = newest.stat().st_mtime >= oldest
-        if recent and _identity(json.loads(args.read_text())) == wanted:
-            found.append(newest)
+        if newest.stat().st_mtime < oldest:
+            continue
+        # What lies about and cannot be read is not this run, and keeps it from nothing.
+        with suppress(ConfigError):
+            if _identity(OmegaConf.to_container(saved_config(newest))) == wanted:
+                found.append(newest)
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def last(folder: Path) -> Path | None:
     """The checkpoint of the last epoch in a run's folder, if it has any."""
-    return max(folder.glob("*-ep=*.ckpt"), key=epoch_of, default=None)
+    numbered = (path for path in folder.glob("*-ep=*.ckpt") if _epoch(path).isdecimal())
+    return max(numbered, key=epoch_of, default=None)
 
 
 def epoch_of(path: Path) -> int:
     """The epoch in a checkpoint's name, from 0."""
-    return int(path.stem.rpartition("=")[2])
+    return int(_epoch(path))
+
+
+def _epoch(path: Path) -> str:
+    return path.stem.rpartition("=")[2]

@@ -2,16 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from solo_gedi import hosts
-from solo_gedi.data import DATASETS
-from solo_gedi.errors import ConfigError
+from solo_gedi.cli import rules
+from solo_gedi.data import DATASETS, spec_of
+from solo_gedi.errors import ConfigError, reason
 from solo_gedi.registration import register
 
 _REQUIRED = (
@@ -27,7 +29,17 @@ _REQUIRED = (
     "max_epochs",
     "devices",
 )
-_POSITIVE = ("optimizer.batch_size", "optimizer.lr", "max_epochs")
+
+PRETRAIN = ("method", "augmentations", "optimizer.classifier_lr")
+LINEAR = ("pretrained_feature_extractor", "pretrain_method")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ConfigErrors, without the page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise ConfigError(f"{message} ({self.prog} --help)")
 
 
 def parse_arguments(command: str, arguments: list[str]) -> DictConfig:
@@ -39,7 +51,7 @@ def parse_arguments(command: str, arguments: list[str]) -> DictConfig:
     Raises:
         ConfigError: if there is no such config or an override does not parse.
     """
-    parser = argparse.ArgumentParser(f"solo-gedi {command}")
+    parser = Parser(f"solo-gedi {command}")
     add_arguments(parser)
     given = parser.parse_intermixed_args(arguments)
     return load(Path(given.config_path), given.config_name, given.overrides)
@@ -60,10 +72,23 @@ def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(folder.resolve()), version_base="1.2"):
             cfg = compose(name, [_quoted(override) for override in overrides])
         OmegaConf.resolve(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error)) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
+        said = _in_one_line(error)
+        # Hydra names the override, where it does not stumble over its value.
+        named = any(given.lstrip("+~").partition("=")[0] in said for given in overrides)
+        given = f" with {' '.join(overrides)}" if overrides and not named else ""
+        raise ConfigError(f"config {name}{given}: {said}") from error
+    if not isinstance(cfg, DictConfig):
+        raise ConfigError(f"config {folder / name} holds no keys")
     OmegaConf.set_struct(cfg, False)
     return cfg
+
+
+def _in_one_line(error: Exception) -> str:
+    """What Hydra says, without where it has looked and where to read about it."""
+    said, _, _ = str(error).partition("Config search path:")
+    lines = [line.strip() for line in said.splitlines() if "See https://" not in line]
+    return " ".join(filter(None, lines))
 
 
 def _quoted(override: str) -> str:
@@ -82,22 +107,32 @@ def prepare(cfg: DictConfig, required: tuple[str, ...]) -> None:
     Raises:
         ConfigError: naming the key, what was given and what would be right.
     """
+    check(cfg, (*required, *_REQUIRED))
+    for key in ("train_path", "val_path"):
+        path, dataset = cfg.data.get(key), cfg.data.dataset
+        if dataset == "custom" and path is not None and not Path(path).is_dir():
+            raise ConfigError(f"data.{key}={path} is not a folder (from {Path.cwd()})")
+
+
+def check(cfg: DictConfig, required: tuple[str, ...], where: str = "the config") -> None:
+    """Check settings and names, but not the paths of data, which may have moved.
+
+    Args:
+        cfg: before or after solo-learn's own parsing.
+        required: keys that must be there.
+        where: what the config is called in a message.
+
+    Raises:
+        ConfigError: naming the key, what was given and what would be right.
+    """
     register_all()
-    for key in (*required, *_REQUIRED):
-        if OmegaConf.select(cfg, key) is None:
-            raise ConfigError(f"{key} is missing from the config")
-    for key in _POSITIVE:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float) or not value > 0:
-            raise ConfigError(f"{key} must be a number above 0, got {value!r}")
+    rules.check(cfg, required, where)
     dataset = cfg.data.dataset
     if not hosts.has_dataset(dataset):
         raise ConfigError(f"data.dataset={dataset!r} does not exist in {hosts.describe()}")
     _check_choice("backbone.name", cfg.backbone.name, hosts.BACKBONES)
-    for key in ("train_path", "val_path"):
-        path = cfg.data.get(key)
-        if dataset == "custom" and path is not None and not Path(path).is_dir():
-            raise ConfigError(f"data.{key}={path} is not a folder (from {Path.cwd()})")
+    if "augmentations" in required:
+        rules.check_augmentations(cfg, images=spec_of(dataset).points is None)
 
 
 def register_all() -> None:
@@ -105,6 +140,25 @@ def register_all() -> None:
     register()
     for name, spec in DATASETS.items():
         hosts.add_dataset(name, spec.num_classes)
+
+
+def build_method(cfg: DictConfig) -> hosts.BaseMethod:
+    """The method that a parsed config names.
+
+    Raises:
+        ConfigError: if there is no such method, or it refuses its settings.
+    """
+    check_method(cfg, "method")
+    try:
+        return hosts.METHODS[cfg.method](cfg)
+    except ConfigError:
+        raise
+    except (AssertionError, OmegaConfBaseException, RuntimeError, TypeError, ValueError) as error:
+        kwargs = OmegaConf.to_container(cfg.get("method_kwargs") or OmegaConf.create())
+        raise ConfigError(
+            f"method={cfg.method} refuses its settings, perhaps method_kwargs={kwargs}: "
+            f"{reason(error)}"
+        ) from error
 
 
 def check_method(cfg: DictConfig, key: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,26 @@ from solo_gedi.cli import config, evaluate, loaders
 from solo_gedi.cli.pretrain import pretrain
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.plots import save_figure
+from solo_gedi.files import check_folder
 
 METHODS = ("gedi", "swav", "barlow")  # config names
 
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("solo-gedi demo", description=__doc__)
+    parser = config.Parser("solo-gedi demo", description=__doc__)
     parser.add_argument("--scripts", type=Path, default=Path("scripts"), help="configs' folder")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="results' folder")
     parser.add_argument("--epochs", type=int, help="shorten pretraining and probes, for a try")
     parser.add_argument("--seed", type=int, help="another than the configs'")
     given = parser.parse_args(arguments)
-    if not (given.scripts / "pretrain" / "digits").is_dir():
-        raise ConfigError(
-            f"--scripts={given.scripts} has no pretrain/digits: run the demo from a checkout of "
-            "solo-gedi, or give the path of its scripts"
-        )
+    for kind, method in product(("pretrain", "linear"), METHODS):
+        if not (given.scripts / kind / "digits" / f"{method}.yaml").is_file():
+            raise ConfigError(
+                f"--scripts={given.scripts} has no {kind}/digits/{method}.yaml: run the demo from "
+                "a checkout of solo-gedi, or give the path of its scripts"
+            )
+    check_folder(given.out, "--out")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     start = time.perf_counter()
     rows = []
@@ -51,7 +55,7 @@ def main(arguments: list[str]) -> None:
 def _compare(method: str, given: argparse.Namespace) -> dict[str, Any]:
     """Pretrain, probe and evaluate one method: a row of the table."""
     start = time.perf_counter()
-    shorter = [f"max_epochs={given.epochs}"] if given.epochs else []
+    shorter = [f"max_epochs={given.epochs}"] if given.epochs is not None else []
     overrides = [
         f"checkpoint.dir={given.out}",
         "auto_resume.enabled=false",

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from solo_gedi import evaluation
-from solo_gedi.cli import trained
+from solo_gedi import evaluation, hosts
+from solo_gedi.cli import config, trained
 from solo_gedi.cli.tasks import TASKS, Evaluation
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
+
+FEATURES = ("inception", "backbone")  # of the Fréchet distance, without naming another run
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,15 +42,57 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options(*arguments: str, overrides: Sequence[str] = ()) -> argparse.Namespace:
-    """The options as `add_options` parses them, for a caller that is not a command line."""
-    parser = argparse.ArgumentParser()
+    """The options as `add_options` parses them, for a caller that is not this command line."""
+    parser = config.Parser("solo-gedi evaluate")
     add_options(parser)
     return parser.parse_args(arguments, argparse.Namespace(overrides=list(overrides)))
 
 
+def check_options(given: argparse.Namespace) -> None:
+    """Check what can be known to be wrong before a run is read, or even trained.
+
+    Args:
+        given: the options of `add_options` and `overrides`.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    config.register_all()
+    tasks = _listed(given.tasks)
+    if unknown := sorted(set(tasks) - set(TASKS)):
+        raise ConfigError(f"--tasks has {unknown[0]!r}; choose from {','.join(TASKS)}")
+    if not tasks:
+        raise ConfigError(f"--tasks names none; choose from {','.join(TASKS)}")
+    for name in _listed(given.ood):
+        dataset, _, folder = name.partition(":")
+        if name not in evaluation.SYNTHETIC and not hosts.has_dataset(dataset):
+            raise ConfigError(f"--ood has {dataset!r}, which {hosts.describe()} does not know")
+        if dataset == "custom" and not Path(folder or "-").is_dir():
+            raise ConfigError(f"--ood has {name}: custom:FOLDER needs a folder that exists")
+    for option, low in (("num_samples", 2), ("steps", 0)):
+        if (value := getattr(given, option)) < low:
+            flag = option.replace("_", "-")
+            raise ConfigError(f"--{flag} must be at least {low}, got {value}")
+    features = given.fid_features
+    for option, path, exists in (
+        ("linear-config", given.linear_config, Path.is_file),
+        ("inception-weights", given.inception_weights, Path.is_file),
+        ("fid-features", None if features in FEATURES else features, Path.exists),
+    ):
+        if path is not None and not exists(Path(path)):
+            raise ConfigError(f"--{option}={path} does not exist (from {Path.cwd()})")
+    for override in given.overrides:
+        if override.find("=") < 1:
+            raise ConfigError(f"{override!r} is not an override: key=value")
+
+
+def _listed(names: str) -> list[str]:
+    return [name for name in names.split(",") if name]
+
+
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("solo-gedi evaluate", description=__doc__)
+    parser = config.Parser("solo-gedi evaluate", description=__doc__)
     parser.add_argument("run", type=Path, help="a checkpoint, or the folder of a run")
     add_options(parser)
     parser.add_argument(
@@ -73,13 +119,17 @@ def evaluate(run: Path, given: argparse.Namespace) -> dict[str, Any]:
         What `metrics.json` holds.
 
     Raises:
-        ConfigError: if the run cannot be read, or for an unknown task.
+        ConfigError: if the run cannot be read, an option cannot work, or no task could be done.
     """
-    tasks = [task for task in given.tasks.split(",") if task]
-    if unknown := sorted(set(tasks) - set(TASKS)):
-        raise ConfigError(f"--tasks has {unknown[0]!r}; choose from {','.join(TASKS)}")
-    overrides = OmegaConf.from_dotlist(given.overrides)
-    probe = overrides.pop("probe", {})
+    check_options(given)
+    tasks = _listed(given.tasks)
+    try:
+        overrides = OmegaConf.from_dotlist(given.overrides)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{' '.join(given.overrides)}: {reason(error)}") from error
+    probe = overrides.pop("probe", OmegaConf.create())
+    if not isinstance(probe, DictConfig):
+        raise ConfigError(f"probe={probe}: changes to the probe's config are probe.key=value")
     evaluated = Evaluation(trained.load(run, overrides), given, probe)
     not_done: dict[str, str] = {}
     for task in tasks:
@@ -89,4 +139,6 @@ def evaluate(run: Path, given: argparse.Namespace) -> dict[str, Any]:
         except ConfigError as error:
             not_done[task] = str(error)
             print(f"  not done: {error}", flush=True)
+    if len(not_done) == len(tasks):
+        raise ConfigError(f"nothing could be done: {not_done[tasks[0]]}")
     return evaluated.write(not_done)

@@ -28,7 +28,7 @@ def linear(cfg: DictConfig) -> float:
     Raises:
         ConfigError: before training starts, if config or checkpoint cannot work.
     """
-    config.prepare(cfg, required=("pretrained_feature_extractor", "pretrain_method"))
+    config.prepare(cfg, required=config.LINEAR)
     if cfg.data.get("val_path") is None:
         raise ConfigError("data.val_path is missing from the config")
     config.check_method(cfg, "pretrain_method")
@@ -44,6 +44,7 @@ def linear(cfg: DictConfig) -> float:
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     train, val = loaders.probe_loaders(cfg)
+    loaders.check_inputs(cfg, train, cfg.data.augmentations.crop_size)
     run = runs.Run(cfg, "linear")
     run.check_resume(model)
     trainer = run.fit(model, train, val, [])

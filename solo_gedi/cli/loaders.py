@@ -4,18 +4,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import find_classes
 
 from solo_gedi import hosts
-from solo_gedi.data import FreshPoints, fixed_points, spec_of
-from solo_gedi.errors import ConfigError
+from solo_gedi.core import evaluation_mode
+from solo_gedi.data import FreshPoints, UnlabelledImages, fixed_points, read_image, spec_of
+from solo_gedi.errors import ConfigError, reason
 
 Transform = Callable[[Any], Any]
+DeviceViews = Callable[[Tensor], list[Tensor]]
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
 # All images of these are squares of one size.
@@ -35,13 +39,16 @@ class _Indexed(Dataset):
         return (index, *self.dataset[index])
 
 
-def _loader(dataset: Dataset, cfg: DictConfig, *, train: bool) -> DataLoader:
-    batch_size, workers = cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
-    if train and len(dataset) < batch_size:  # type: ignore[arg-type]
+def _loader(dataset: Any, cfg: DictConfig, *, train: bool, batch_size: int = 0) -> DataLoader:
+    """Batches of `optimizer.batch_size`; shuffled, and whole ones alone, for training."""
+    batch_size, workers = batch_size or cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
+    if train and len(dataset) < batch_size:
         raise ConfigError(
-            f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "  # type: ignore[arg-type]
+            f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "
             f"training images in {cfg.data.train_path}"
         )
+    if isinstance(dataset, ImageFolder):
+        dataset.loader = read_image
     # No persistent workers: new ones are seeded from the global random state at every epoch, so
     # that a resumed run augments as the uninterrupted one.
     return DataLoader(
@@ -62,8 +69,18 @@ def _reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
         data = cfg.data
         raise ConfigError(
             f"data.dataset={data.dataset} cannot be read from data.train_path={data.train_path}, "
-            f"data.val_path={data.val_path}: {error}"
+            f"data.val_path={data.val_path}: {reason(error)}"
         ) from error
+
+
+def _transform(cfg: DictConfig, i: int) -> Transform:
+    """solo-learn's pipeline for the i-th entry of `augmentations`."""
+    try:
+        return hosts.build_transform(cfg.data.dataset, cfg.augmentations[i])
+    except ConfigError:
+        raise
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise ConfigError(f"augmentations.{i} makes no pipeline: {reason(error)}") from error
 
 
 def pretrain_loader(cfg: DictConfig) -> DataLoader:
@@ -83,13 +100,15 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
         if cfg.debug_augmentations:
             print(transform)
     if images := spec_of(cfg.data.dataset).images:
-        dataset = _Indexed(images(cfg.data.train_path, True, transform))
+        dataset: Any = _Indexed(images(cfg.data.train_path, True, transform))
     else:
         dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
+        if cfg.data.dataset == "custom" and cfg.data.no_labels:
+            dataset = UnlabelledImages([dataset.root / name for name in dataset.images], transform)
     return _loader(dataset, cfg, train=True)
 
 
-def device_views(cfg: DictConfig) -> Callable[[Tensor], list[Tensor]] | None:
+def device_views(cfg: DictConfig) -> DeviceViews | None:
     """What makes the views that `augmentations` describe on the device, if the config says so.
 
     Raises:
@@ -118,7 +137,7 @@ def device_views(cfg: DictConfig) -> Callable[[Tensor], list[Tensor]] | None:
 def _pipelines(cfg: DictConfig) -> tuple[list[Transform], list[int]]:
     """solo-learn's pipelines for `augmentations`, and how many views each gives."""
     return (
-        [hosts.build_transform(cfg.data.dataset, entry) for entry in cfg.augmentations],
+        [_transform(cfg, i) for i in range(len(cfg.augmentations))],
         [entry.num_crops for entry in cfg.augmentations],
     )
 
@@ -143,6 +162,7 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
         first = cfg.augmentations[0]
         mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
         val = _images(cfg, train=False, transform=_plain(first.crop_size, *mean_std))
+        _check_classes(cfg)
     return _loader(val, cfg, train=False)
 
 
@@ -166,6 +186,7 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
         train_transform = plain if spec.images else _augmented(chosen.crop_size, *mean_std)
         train = _images(cfg, train=True, transform=train_transform)
         val = _images(cfg, train=False, transform=plain)
+        _check_classes(cfg)
     return _loader(train, cfg, train=True), _loader(val, cfg, train=False)
 
 
@@ -196,12 +217,7 @@ def plain_loader(cfg: DictConfig, *, train: bool) -> DataLoader:
         images.transform = transform
     else:
         images = _images(cfg, train=train, transform=transform)
-    return DataLoader(
-        images,
-        batch_size=max(cfg.optimizer.batch_size, 100),
-        num_workers=cfg.data.get("num_workers", 4),
-        pin_memory=torch.cuda.is_available(),
-    )
+    return _loader(images, cfg, train=False, batch_size=max(cfg.optimizer.batch_size, 100))
 
 
 def other_data(cfg: DictConfig, name: str) -> DictConfig:
@@ -209,12 +225,11 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
 
     It is seen as the run's own data is: same size, channels and normalisation.
 
-    Raises:
-        ConfigError: if solo-learn does not know the name.
+    Args:
+        cfg: parsed config.
+        name: that solo-learn knows.
     """
     dataset, _, path = name.partition(":")
-    if not hosts.has_dataset(dataset):
-        raise ConfigError(f"data set {dataset!r} does not exist in {hosts.describe()}")
     cfg = cfg.copy()
     first = cfg.augmentations[0]
     first.mean, first.std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
@@ -222,6 +237,42 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     path = path or ("test" if dataset == "digits" else cfg.data.val_path)
     cfg.data.train_path = cfg.data.val_path = path
     return cfg
+
+
+def check_inputs(
+    cfg: DictConfig, train: DataLoader, crop_size: int, views: DeviceViews | None = None
+) -> None:
+    """Try the backbone on one view of the training data before training starts.
+
+    Args:
+        cfg: parsed config.
+        train: its training data.
+        crop_size: what the config says.
+        views: what `device_views` gave.
+
+    Raises:
+        ConfigError: if the view cannot be made, or the backbone does not take it.
+    """
+    backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
+    try:
+        first = next(iter(train.dataset))
+    except ConfigError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"augmentations fail on the first image: {reason(error)}") from error
+    if views is not None:
+        batch = views(first[1][None])[0]
+    else:
+        view = first[1][0] if isinstance(first[1], list) else first[0]
+        batch = view if train.batch_size is None else view[None]
+    try:
+        with evaluation_mode(backbone), torch.inference_mode():
+            backbone(batch)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone={OmegaConf.to_container(cfg.backbone)} cannot take inputs of shape "
+            f"{tuple(batch.shape[1:])} (augmentations.crop_size={crop_size}): {reason(error)}"
+        ) from error
 
 
 class _Channels:
@@ -253,6 +304,19 @@ def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
     if images := spec_of(cfg.data.dataset).images:
         return images(path, train, transform)
     return _reading(lambda: ImageFolder(path, transform), cfg)
+
+
+def _check_classes(cfg: DictConfig) -> None:
+    """Check that the class folders of `custom` validation images are those of the training."""
+    data = cfg.data
+    if data.dataset != "custom":
+        return
+    train, val = (find_classes(path)[0] for path in (data.train_path, data.val_path))
+    if train != val:
+        raise ConfigError(
+            f"data.val_path={data.val_path} has the class folders {val}, "
+            f"data.train_path={data.train_path} has {train}: they must be the same"
+        )
 
 
 def _plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

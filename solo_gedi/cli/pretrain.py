@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from solo_gedi import hosts
 from solo_gedi.callbacks import Augmentation, DivergenceGuard, InputNoise, SampleGrid, Triad
 from solo_gedi.cli import config, loaders, runs
-from solo_gedi.core import evaluation_mode
 from solo_gedi.errors import ConfigError
 from solo_gedi.methods import GEDI, METHODS, sample_space
 
@@ -32,16 +31,16 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
     Raises:
         ConfigError: before training starts, if the config cannot work.
     """
-    config.prepare(cfg, required=("method", "augmentations", "optimizer.classifier_lr"))
+    config.prepare(cfg, required=config.PRETRAIN)
     config.check_method(cfg, "method")
     print(f"Pretraining {cfg.method} on {cfg.data.dataset}, with {hosts.describe()}", flush=True)
     cfg = runs.parse(cfg, hosts.parse_pretrain)
     views = loaders.device_views(cfg)
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
-    _check_views(train, views, cfg)
+    loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)
 
     seed_everything(cfg.seed, workers=True, verbose=False)
-    model = hosts.METHODS[cfg.method](cfg)
+    model = config.build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     run = runs.Run(cfg, cfg.method)
@@ -65,28 +64,9 @@ def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
 
 def _guard(cfg: DictConfig) -> DivergenceGuard:
     """The divergence guard with the settings in the config's `divergence`."""
-    settings = cfg.get("divergence") or {}
+    settings: dict[str, Any] = dict(cfg.get("divergence") or {})
     try:
         return DivergenceGuard(**settings)
     except TypeError as error:
         known = sorted(set(inspect.signature(DivergenceGuard).parameters))
-        raise ConfigError(f"divergence={dict(settings)}: choose from {known}") from error
-
-
-def _check_views(train: Any, device_views: Any, cfg: DictConfig) -> None:
-    """Try the backbone on one view before training starts."""
-    backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
-    views = next(iter(train.dataset))[1]
-    if device_views is not None:
-        batch = device_views(views[None])[0]
-    else:
-        batch = views[0] if train.batch_size is None else views[0][None]
-    try:
-        with evaluation_mode(backbone), torch.inference_mode():
-            backbone(batch)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(
-            f"backbone={OmegaConf.to_container(cfg.backbone)} "
-            f"cannot take inputs of shape {tuple(batch.shape[1:])} (augmentations.crop_size="
-            f"{cfg.augmentations[0].crop_size}): {str(error).splitlines()[0]}"
-        ) from error
+        raise ConfigError(f"divergence={settings}: choose from {known}") from error

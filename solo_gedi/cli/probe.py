@@ -36,6 +36,9 @@ def probe_config(run: Trained, path: Path | None, changes: DictConfig) -> DictCo
         run: the pretrained method.
         path: yaml of a linear config, for its optimizer and length; the paper's when None.
         changes: keys that win over both.
+
+    Raises:
+        ConfigError: if the probe cannot work with them.
     """
     cfg = run.cfg
     first = cfg.augmentations[0]
@@ -62,4 +65,5 @@ def probe_config(run: Trained, path: Path | None, changes: DictConfig) -> DictCo
     }
     merged = OmegaConf.merge(base, own, changes)
     assert isinstance(merged, DictConfig)
+    config.prepare(merged, required=config.LINEAR)
     return merged

@@ -11,14 +11,15 @@ from omegaconf import OmegaConf
 from solo_gedi import hosts
 from solo_gedi.benchmark.toy import ToyTraining
 from solo_gedi.cli import config, evaluate, runs
-from solo_gedi.files import write_atomically, write_json
+from solo_gedi.errors import ConfigError
+from solo_gedi.files import check_folder, write_atomically, write_json
 
 TASKS = "clustering,triad"
 
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("solo-gedi toy", description=__doc__)
+    parser = config.Parser("solo-gedi toy", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the results go: <folder>/seed=K")
     config.add_arguments(parser)
     parser.add_argument("--seeds", type=_numbers, default="0,1,2,3,4", help="comma-separated")
@@ -26,9 +27,14 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)  # networks of this size are slower on more
 
     cfg = config.load(Path(given.config_path), given.config_name, given.overrides)
-    config.prepare(cfg, required=("method", "limit_train_batches"))
-    config.check_method(cfg, "method")
+    check_folder(given.folder, "folder")
+    config.prepare(cfg, required=(*config.PRETRAIN, "limit_train_batches"))
+    if not isinstance(cfg.limit_train_batches, int):
+        raise ConfigError(
+            f"limit_train_batches must be a whole number, got {cfg.limit_train_batches}"
+        )
     cfg = runs.parse(cfg, hosts.parse_pretrain)
+    config.build_method(cfg)
     print(f"{cfg.name}, seeds {given.seeds}, with {hosts.describe()}", flush=True)
 
     start = time.perf_counter()
@@ -55,7 +61,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
+    seeds = [number.strip() for number in text.split(",")]
+    if not all(seed.isdecimal() for seed in seeds):
+        raise argparse.ArgumentTypeError(f"must be whole numbers as 0,1,2, got {text!r}")
+    # Two seeds must not share a folder, hence each once.
+    return list(dict.fromkeys(map(int, seeds)))
 
 
 def _save(training: ToyTraining, k: int, folder: Path) -> None:

@@ -4,14 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from solo_gedi import hosts
 from solo_gedi.cli import checkpoints, config
 from solo_gedi.data import SampleSpace
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 from solo_gedi.methods import sample_space
+
+_REQUIRED = (
+    *("name", "method", "backbone.name", "data.dataset", "data.num_classes", "augmentations"),
+    *("optimizer.name", "optimizer.batch_size", "scheduler.name", "max_epochs"),
+)
 
 
 @dataclass
@@ -64,21 +70,23 @@ def load(path: Path, overrides: DictConfig | None = None) -> Trained:
         raise ConfigError(f"{path.parent} has no args.json, in which a run keeps its config")
     if "method" not in cfg:
         raise ConfigError(f"{path} is not of a pretraining run: its args.json names no method")
-    cfg.merge_with(overrides or {})
-    config.register_all()
-    config.check_method(cfg, "method")
-    state = saved["state_dict"]
-    broken = [key for key, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise ConfigError(f"{broken[0]} in checkpoint {path} is not finite: the run diverged")
-    model = hosts.METHODS[cfg.method](cfg)
-    checkpoints.check_state(state, model.state_dict(), path)
-    model.load_state_dict(state)
+    if isinstance(cfg.get("data"), DictConfig):
+        cfg.data.setdefault("test_path", None)
+    OmegaConf.set_struct(cfg, True)  # a key that is misspelt would change nothing
+    try:
+        cfg.merge_with(overrides or {})
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{overrides} does not fit the run's config: {reason(error)}") from error
+    OmegaConf.set_struct(cfg, False)
+    config.check(cfg, _REQUIRED, str(path.parent / "args.json"))
+    model = config.build_method(cfg)
+    checkpoints.check_state(saved["state_dict"], model.state_dict(), path)
+    model.load_state_dict(saved["state_dict"])
     buffers = [buffer["chains"] for buffer in saved.get("replay_buffers", [])]
     return Trained(
         checkpoint=path,
         cfg=cfg,
         model=model.to("cuda" if torch.cuda.is_available() else "cpu").eval(),
         chains=torch.cat(buffers) if buffers else None,
-        epochs=saved["epoch"] + 1,
+        epochs=saved.get("epoch", -1) + 1,
     )

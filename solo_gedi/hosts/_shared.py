@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchvision import transforms
 
 from solo_gedi.data import DATASETS
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 
 BackboneFactory = Callable[..., nn.Module]  # called as factory(method, **kwargs)
 
@@ -35,8 +35,10 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
         raise ConfigError(f"backbone.name={name!r} does not exist; choose from {sorted(factories)}")
     try:
         backbone = factories[name](cfg.get("method") or cfg.get("pretrain_method"), **kwargs)
-    except (TypeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"backbone.kwargs={kwargs} does not fit {name}: {error}") from error
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone.kwargs={kwargs} does not fit {name}: {reason(error)}"
+        ) from error
     if name.startswith("resnet"):
         backbone.fc = nn.Identity()
         if cfg.data.dataset in ("cifar10", "cifar100"):

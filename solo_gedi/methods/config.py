@@ -93,8 +93,13 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         # A structured config refuses unknown keys and values of another type.
         kwargs: Any = OmegaConf.merge(OmegaConf.structured(defaults), cfg.method_kwargs or {})
     except OmegaConfBaseException as error:
-        key = error.full_key or ""
-        raise ConfigError(f"method_kwargs.{key}: {_reason(error, defaults, key)}") from error
+        key = error.full_key
+        where = f"method_kwargs.{key}" if key else "method_kwargs"
+        raise ConfigError(f"{where}: {_reason(error, defaults, key or '')}") from error
+    for section in ("", "weights.", "sgld."):
+        for name, value in OmegaConf.select(kwargs, section.rstrip(".")).items():
+            if isinstance(value, float) and abs(value) == float("inf"):
+                raise ConfigError(f"method_kwargs.{section}{name} must be finite, got {value}")
     if kwargs.num_clusters is None:
         kwargs.num_clusters = max(2, cfg.data.num_classes)
     sgld, weights = kwargs.sgld, kwargs.weights
@@ -141,6 +146,6 @@ def _reason(error: OmegaConfBaseException, defaults: MethodKwargs, key: str) -> 
     section, _, name = key.rpartition(".")
     known = OmegaConf.structured(defaults)
     known = OmegaConf.select(known, section) if section else known
-    if name not in known:
+    if name and name not in known:
         return f"unknown key; choose from {sorted(known)}"
     return str(error).splitlines()[0]

@@ -1,94 +1,218 @@
+"""Whatever is wrong with the input: status 2, a short message that names it, nothing changed."""
+
+import re
+import shlex
 import sys
 
 import pytest
 
 from solo_gedi import hosts
-from solo_gedi.cli.pretrain import pretrain
-from solo_gedi.errors import ConfigError
 
-CASES = {
+# An override, or several, of the config of GEDI on digits, and what the message must say.
+SETTINGS = {
+    # keys and values of the method
     "+method_kwargs.wieghts=3": r"method_kwargs\.wieghts: unknown key.*weights",
     "+method_kwargs.sgld.steps=3": r"method_kwargs\.sgld\.steps: unknown key.*num_steps",
     "method_kwargs.temperature=warm": r"method_kwargs\.temperature.*warm",
+    "method_kwargs.temperature=nan": r"temperature must be above 0, got nan",
+    "method_kwargs.temperature=0": r"temperature must be above 0, got 0",
+    "method_kwargs=3": r"method_kwargs must be a section.*got 3",
+    "method_kwargs.weights=3": r"method_kwargs: .*Weights.*3",
     "method_kwargs.weights.inv=-1": r"weights\.inv must be at least 0, got -1",
+    "method_kwargs.weights.inv=nan": r"weights\.inv must be at least 0, got nan",
+    "method_kwargs.weights.gen=inf": r"weights\.gen must be finite, got inf",
     "method_kwargs.weights={gen: 0, inv: 0, prior: 0}": r"weights must be such that one.*positive",
     "method_kwargs.num_clusters=1": r"num_clusters must be at least 2, got 1",
-    "method_kwargs.temperature=0": r"temperature must be above 0, got 0",
     "method_kwargs.sgld.step_size=0": r"step_size must be above 0, got 0",
+    "method_kwargs.sgld.step_size=inf": r"sgld\.step_size must be finite, got inf",
     "method_kwargs.sgld.noise_std=-0.1": r"noise_std must be at least 0, got -0\.1",
     "method_kwargs.sgld.num_steps=0": r"num_steps must be at least 1, got 0",
+    "method_kwargs.sgld.num_steps=1.5": r"sgld\.num_steps.*1\.5",
     "method_kwargs.sgld.reinit_prob=1.5": r"reinit_prob must be in \[0, 1\], got 1\.5",
     "method_kwargs.sgld.buffer_size=10": r"buffer_size must be at least optimizer\.batch_size=",
+    "+method_kwargs.sgld.precision=fp8": r"sgld\.precision must be auto, fp32 or bf16, got fp8",
+    "+divergence=3": r"divergence must be a section.*got 3",
+    "+divergence.policy=pray": r"divergence\.policy='pray'; choose from",
+    "+divergence.check_every=0": r"divergence\.check_every must be a whole number.*1, got 0",
+    "+divergence.sometimes=1": r"divergence=.*sometimes.*choose from",
+    # network and views
+    "backbone=3": r"backbone must be a section.*got 3",
     "backbone.name=energy_resnet9": r"backbone\.name='energy_resnet9' does not exist.*resnet8",
+    "~backbone.name": r"backbone\.name is missing",
     "+backbone.kwargs.depth=9": r"backbone\.kwargs.*depth",
+    "backbone.kwargs.width=0": r"backbone\.kwargs=.*'width': 0.*does not fit energy_resnet8",
+    "backbone.kwargs.width=x": r"backbone\.kwargs=.*'width': 'x'",
+    "backbone.kwargs.in_channels=3": r"backbone=.*cannot take inputs of shape \(1, 8, 8\)",
+    "augmentations=[]": r"augmentations is missing|list of one entry",
+    "augmentations=three_views": r"Could not find 'augmentations/three_views'.*two_views",
+    "augmentations=3": r"augmentations=3",
+    "~augmentations.0.crop_size": r"augmentations\.0\.crop_size is missing",
     "augmentations.0.crop_size=2": r"crop_size=2",
+    "augmentations.0.crop_size=0": r"augmentations\.0\.crop_size must be.*at least 1, got 0",
+    "augmentations.0.crop_size=big": r"augmentations\.0\.crop_size must be.*got 'big'",
+    "augmentations.0.num_crops=0": r"augmentations\.0\.num_crops must be.*got 0",
     "augmentations.0.num_crops=1": r"augmentations must give 2 view",
-    "method=gedy": r"method='gedy' does not exist.*gedi",
+    "augmentations.0.rrc=3": r"augmentations\.0\.rrc\.enabled is missing",
+    "~augmentations.0.color_jitter": r"augmentations\.0\.color_jitter\.prob is missing",
+    "augmentations.0.grayscale.prob=2": r"grayscale\.prob must be.*\[0, 1\], got 2",
+    "augmentations.0.color_jitter.hue=3": r"augmentations\.0 makes no pipeline: hue",
+    "+augmentations.0.mean=[a]": r"augmentations\.0\.mean must be a list of a number",
+    # data
+    "data=3": r"data must be a section.*got 3",
     "data.dataset=digit": r"data\.dataset='digit' does not exist",
     "data.train_path=training": r"train, val or test, not 'training'",
-    "optimizer.batch_size=0": r"optimizer\.batch_size must be a number above 0, got 0",
-    "optimizer.batch_size=many": r"optimizer\.batch_size must be a number above 0, got 'many'",
-    "optimizer.batch_size=2000": r"batch_size=2000 is more than the 1077 training images",
-    "optimizer.lr=-1": r"optimizer\.lr must be a number above 0, got -1",
-    "max_epochs=0": r"max_epochs must be a number above 0, got 0",
-    "devices=some": r"devices must be a list, a number or \"auto\", got 'some'",
+    "data.train_path=3": r"data\.train_path must be a text.*got 3",
+    "data.num_workers=-1": r"data\.num_workers must be a whole number of at least 0, got -1",
+    "+data.fraction=2": r"data\.fraction must be above 0 and below 1.*got 2",
+    "optimizer.batch_size=0": r"optimizer\.batch_size must be a whole number.*1, got 0",
+    "optimizer.batch_size=many": r"optimizer\.batch_size must be a whole number.*got 'many'",
+    "optimizer.batch_size=1.5": r"optimizer\.batch_size must be a whole number.*got 1\.5",
+    "optimizer.batch_size=2000 ; method_kwargs.sgld.buffer_size=5000": (
+        r"batch_size=2000 is more than the 1077 training images"
+    ),
+    # training
+    "method=gedy": r"method='gedy' does not exist.*gedi",
+    "optimizer=3": r"optimizer must be a section.*got 3",
+    "optimizer.name=adamm": r"optimizer\.name must be one of.*adam, adamw, got 'adamm'",
+    "+optimizer.kwargs={foo: 1}": r"optimizer\.kwargs=.*foo.*does not fit adam",
+    "optimizer.lr=-1": r"optimizer\.lr must be a finite number above 0, got -1",
+    "optimizer.lr=inf": r"optimizer\.lr must be a finite number above 0, got inf",
+    "optimizer.lr=nan": r"optimizer\.lr must be a finite number above 0, got nan",
     "~optimizer.lr": r"optimizer\.lr is missing",
-    "~backbone.name": r"backbone\.name is missing",
+    "optimizer.classifier_lr=abc": r"optimizer\.classifier_lr must be.*got 'abc'",
+    "optimizer.weight_decay=-1": r"optimizer\.weight_decay must be.*got -1",
+    "scheduler=none": r"scheduler must be a section.*got 'none'",
+    "scheduler.name=cosine": r"scheduler\.name must be one of warmup_cosine.*got 'cosine'",
+    "scheduler.name=step": r"scheduler\.lr_decay_steps is missing",
+    "scheduler.warmup_epochs=many": r"scheduler\.warmup_epochs must be.*got 'many'",
+    "+scheduler.interval=hour": r"scheduler\.interval must be one of step, epoch, got 'hour'",
+    "max_epochs=0": r"max_epochs must be a whole number of at least 1, got 0",
+    "max_epochs=1.5": r"max_epochs must be a whole number.*got 1\.5",
+    "seed=-1": r"seed must be a whole number of at least 0.*got -1",
+    "accumulate_grad_batches=0": r"accumulate_grad_batches must be.*got 0",
+    "knn_eval.k=0": r"knn_eval\.k must be.*got 0",
+    "devices=some": r"devices must be a list, a number or \"auto\", got 'some'",
+    "devices=0": r"devices must be a list, a number or \"auto\", got 0",
+    "devices=[]": r"devices must be a list, a number or \"auto\", got \[\]",
+    "precision=half": r"[Pp]recision 'half' is invalid",
+    "strategy=magic": r"strategy='magic'",
+    "accelerator=quantum": r"accelerator='quantum'",
+    "+performance=fast": r"performance must be a section.*got 'fast'",
+    "+limit_train_batches=-1": r"limit_train_batches must be.*got -1",
+    "+gradient_clip_val=x": r"gradient_clip_val.*x",
+    # files
+    "name=a/b": r"name must be.*without \"/\".*got 'a/b'",
+    "checkpoint=3": r"checkpoint must be a section.*got 3",
+    "checkpoint.frequency=0": r"checkpoint\.frequency must be.*got 0",
+    "checkpoint.dir=null": r"checkpoint\.dir must be a text.*got None",
+    "checkpoint.dir=afile": r"checkpoint\.dir: cannot write to afile.*Not a directory",
+    "checkpoint.dir=/proc/x": r"checkpoint\.dir: cannot write to /proc/x",
+    "auto_resume.max_hours=x": r"auto_resume\.max_hours must be.*got 'x'",
+    "wandb=3": r"wandb must be a section.*got 3",
+    "wandb.enabled=maybe": r"wandb\.enabled must be true or false, got 'maybe'",
+    "resume_from_checkpoint=nowhere": r"checkpoint nowhere does not exist",
+    "resume_from_checkpoint=.": r"checkpoint \. does not exist",
+    "resume_from_checkpoint=afile": r"checkpoint afile cannot be read",
+    # the overrides themselves
+    "foo": r"foo",
+    "foo=3": r"Could not override 'foo'.*\+foo=3",
+    "nogroup@x=3": r"config group 'nogroup' does not exist",
+    "optimizer.lr=[1": r"optimizer\.lr=\[1",
+    "optimizer.lr=${nowhere}": r"'nowhere' not found",
+    "--nonsense": r"unrecognized arguments: --nonsense",
 }
 
 
-@pytest.mark.parametrize("override", CASES)
-def test_wrong_setting_is_named_before_training(load_config, tmp_path, override):
-    extra = ["method_kwargs.sgld.buffer_size=5000"] if override.endswith("=2000") else []
-    with pytest.raises(ConfigError, match=CASES[override]) as caught:
-        pretrain(load_config("gedi", override, *extra))
-    assert len(str(caught.value).splitlines()) == 1
-    assert not (tmp_path / "trained_models").exists(), "nothing may be left behind"
-
-
-def test_data_path_that_is_not_there(load_config):
-    with pytest.raises(ConfigError, match=r"data\.train_path=nowhere is not a folder"):
-        pretrain(load_config("gedi", "data.train_path=nowhere", suite="custom"))
-
-
-def test_folder_without_classes(load_config, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"data\.train_path=empty.*class folder"):
-        pretrain(load_config("gedi", "data.train_path=empty", suite="custom"))
-
-
-def test_jem_takes_no_other_term(load_config):
-    with pytest.raises(ConfigError, match=r"weights of jem.*method: gedi"):
-        pretrain(load_config("jem", "+method_kwargs.weights.inv=1"))
+@pytest.mark.parametrize("overrides", SETTINGS)
+def test_a_wrong_setting_is_named_before_training(refused, named, tmp_path, overrides):
+    (tmp_path / "afile").write_text("x")
+    message = refused("pretrain", *named(), *overrides.split(" ; "))
+    assert re.search(SETTINGS[overrides], message), message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.skipif(hosts.GENERATION == "github", reason="the GitHub version has these")
 @pytest.mark.parametrize(
-    "override",
-    [
-        "augmentations.0.rrc.enabled=false",
-        "augmentations.0.equalization.prob=0.5",
-    ],
+    "override", ["augmentations.0.rrc.enabled=false", "augmentations.0.equalization.prob=0.5"]
 )
-def test_what_only_the_github_version_has_is_said_so(load_config, override):
-    with pytest.raises(ConfigError, match="needs solo-learn's GitHub version"):
-        pretrain(load_config("gedi", override))
+def test_what_only_the_github_version_has_is_said_so(refused, named, override):
+    assert "needs solo-learn's GitHub version" in refused("pretrain", *named(), override)
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["pretrain", "--config-path", "nowhere", "--config-name", "x"], "nowhere is not a folder"),
-        (["pretrain", "--config-path", ".", "--config-name", "absent"], "absent"),
-        (["pretrain"], "--config-path"),
-        (["fit"], "usage: solo-gedi COMMAND"),
-    ],
-)
-def test_command_line_errors_have_status_2_and_no_traceback(console, command, message):
-    done = console("solo-gedi", *command)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_other_methods_take_no_settings_of_gedi(refused, named):
+    wrong = [*named("jem"), "+method_kwargs.weights.inv=1"]
+    assert re.search(r"weights of jem.*method: gedi", refused("pretrain", *wrong))
+    wrong = [*named("swav"), "method_kwargs.num_prototypes=x"]
+    assert re.search(r"num_prototypes|method=swav refuses", refused("pretrain", *wrong))
+
+
+# {c} names the config of GEDI on digits, {t} that of the toy study, {s} the scripts.
+LINES = {
+    "fit": r"no command 'fit'; choose from pretrain",
+    "pretrain": r"--config-path",
+    "pretrain --config-path nowhere --config-name x": r"--config-path=nowhere is not a folder",
+    "pretrain --config-path . --config-name absent": r"absent",
+    "pretrain --config-path . --config-name broken": r"broken",
+    "linear --config-path {s}/linear/digits --config-name gedi": r"pretrained_feature_extractor",
+    "evaluate": r"required: run",
+    "evaluate nowhere": r"checkpoint nowhere does not exist",
+    "evaluate .": r"holds no checkpoint",
+    "evaluate . --tasks cooking": r"--tasks has 'cooking'; choose from clustering",
+    "evaluate . --tasks ,": r"--tasks names none",
+    "evaluate . --ood imaginary": r"--ood has 'imaginary'",
+    "evaluate . --ood custom:nowhere": r"--ood has custom:nowhere",
+    "evaluate . --inception-weights gone.pth": r"--inception-weights=gone\.pth does not exist",
+    "evaluate . --linear-config gone.yaml": r"--linear-config=gone\.yaml does not exist",
+    "evaluate . --fid-features gone": r"--fid-features=gone does not exist",
+    "evaluate . --num-samples 0": r"--num-samples must be at least 2, got 0",
+    "evaluate . --steps few": r"--steps.*'few'",
+    "evaluate . --start hot": r"--start.*'hot'",
+    "evaluate . foo": r"'foo' is not an override",
+    "toy": r"required: --config-path",
+    "toy out {t} --seeds x": r"--seeds.*whole numbers.*'x'",
+    "toy out {t} --seeds ,": r"--seeds.*whole numbers.*','",
+    "toy out {t} optimizer.lr=-1": r"optimizer\.lr must be.*got -1",
+    "toy out {t} optimizer.name=sgd": r"optimizer\.name=adam",
+    "toy out {t} limit_train_batches=0.5": r"limit_train_batches must be a whole number, got 0\.5",
+    "toy out {t} dataset=squares": r"Could not find 'dataset/squares'.*moons",
+    "toy out {c}": r"limit_train_batches is missing",
+    "toy out {c} +limit_train_batches=1": r"data\.dataset=digits is not a toy set",
+    "toy afile {t}": r"folder: cannot write to afile",
+    "cell": r"required: --config-path",
+    "cell out {c} foo=3": r"Could not override 'foo'",
+    "cell out {c} max_epochs=x": r"max_epochs must be.*got 'x'",
+    "cell out {c} --tasks cooking": r"--tasks has 'cooking'",
+    "cell out {c} --linear-config gone.yaml": r"--linear-config=gone\.yaml does not exist",
+    "cell afile {c}": r"folder: cannot write to afile",
+    "benchmark": r"required: suite",
+    "benchmark imagenet": r"invalid choice: 'imagenet'",
+    "benchmark folder": r"needs data\.train_path=FOLDER",
+    "benchmark toy --scripts nowhere": r"--scripts=nowhere has no pretrain/toy",
+    "benchmark toy --scripts {s} --methods simclr": r"--methods has 'simclr'",
+    "benchmark toy --scripts {s} --jobs 0": r"--jobs must be at least 1, got 0",
+    "benchmark toy --scripts {s} --seeds 0": r"--seeds must be at least 1",
+    "benchmark toy --scripts {s} --seeds few": r"--seeds.*a number or a list.*'few'",
+    "benchmark toy --scripts {s} foo": r"foo",
+    "benchmark digits --scripts {s} foo=3": r"Could not override 'foo'",
+    "benchmark digits --scripts {s} optimizer.lr=-1": r"optimizer\.lr must be.*got -1",
+    "benchmark digits --scripts {s} --evaluate '--tasks cooking'": r"--tasks has 'cooking'",
+    "benchmark digits --scripts {s} --out afile": r"--out: cannot write to afile",
+    "demo": r"--scripts=scripts has no pretrain/digits",
+    "demo --scripts {s} --epochs 0": r"max_epochs must be.*got 0",
+    "demo --scripts {s} --epochs few": r"--epochs.*'few'",
+    "demo --scripts {s} --seed -1": r"seed must be.*got -1",
+    "demo --scripts {s} --out afile": r"--out: cannot write to afile",
+    "demo again": r"unrecognized arguments: again",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_wrong_command_line_is_one_message(refused, named, scripts, tmp_path, line):
+    (tmp_path / "afile").write_text("x")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    paths = {"c": shlex.join(named()), "t": shlex.join(named(suite="toy")), "s": scripts}
+    message = refused(*shlex.split(line.format(**paths)))
+    assert re.search(LINES[line], message), message
 
 
 def test_without_solo_learn_the_error_says_how_to_install_it(console):
@@ -96,7 +220,7 @@ def test_without_solo_learn_the_error_says_how_to_install_it(console):
     done = console(sys.executable, "-c", f"{hide} from solo_gedi.cli import main; main()")
     assert done.returncode == 2
     assert "pip install --no-deps solo-learn==1.0.2" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
 
 
 def test_debug_shows_the_traceback(console):

@@ -1,0 +1,340 @@
+"""Broken checkpoints and images: status 2, a short message that names the file, nothing changed."""
+
+import json
+import pickle
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from solo_gedi.cli import config, main
+from solo_gedi.cli.pretrain import pretrain
+
+QUICK = (
+    *("enable_progress_bar=false", "+enable_model_summary=false", "auto_resume.enabled=false"),
+    *("+limit_val_batches=2", "backbone.kwargs.width=8", "optimizer.batch_size=8"),
+)
+SAMPLER = ("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=50")
+DIGITS = (*QUICK, *SAMPLER, "+limit_train_batches=2", "max_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """The folder of a run on digits, trained once for all cases."""
+    scripts = Path(__file__).parents[2] / "scripts"
+    given = [*DIGITS, f"checkpoint.dir={tmp_path_factory.mktemp('once')}"]
+    return pretrain(config.load(scripts / "pretrain" / "digits", "gedi", given))[1].folder
+
+
+@pytest.fixture
+def run(once, tmp_path):
+    """A copy of it; its checkpoint is `run/a-ep=0.ckpt`."""
+    (checkpoint,) = once.glob("*.ckpt")
+    (tmp_path / "run").mkdir()
+    shutil.copy(once / "args.json", tmp_path / "run")
+    shutil.copy(checkpoint, tmp_path / "run" / "a-ep=0.ckpt")
+    return tmp_path / "run"
+
+
+def saved(change):
+    """Damage to what torch has saved."""
+
+    def damage(checkpoint, args):
+        content = torch.load(checkpoint, weights_only=True)
+        torch.save(change(content), checkpoint)
+
+    return damage
+
+
+def noted(**changes):
+    """Damage to the config beside a checkpoint; None drops a key."""
+
+    def damage(checkpoint, args):
+        cfg = {**json.loads(args.read_text()), **changes}
+        args.write_text(json.dumps({k: v for k, v in cfg.items() if v is not None}))
+
+    return damage
+
+
+def with_nan(content):
+    next(iter(content["state_dict"].values())).fill_(float("nan"))
+    return content
+
+
+def as_folder(checkpoint, args):
+    checkpoint.unlink()
+    checkpoint.mkdir()
+
+
+UNREADABLE = {
+    "empty": lambda checkpoint, args: checkpoint.write_bytes(b""),
+    "cut short": lambda checkpoint, args: checkpoint.write_bytes(checkpoint.read_bytes()[:5000]),
+    "text": lambda checkpoint, args: checkpoint.write_text("hello"),
+    "pickle of a path": lambda checkpoint, args: checkpoint.write_bytes(pickle.dumps(args)),
+    "list": saved(lambda content: [1, 2]),
+    "no tensors": saved(lambda content: {"state_dict": {"a": 1}}),
+    "no weights": saved(lambda content: {"state_dict": {}}),
+    "NaN": saved(with_nan),
+    "folder": as_folder,
+    "no JSON": lambda checkpoint, args: args.write_text("{"),
+    "no text": lambda checkpoint, args: args.write_bytes(b"\xff\xfe"),
+    "JSON of a list": lambda checkpoint, args: args.write_text("[1]"),
+    "other method": noted(method="barlow_twins"),
+}
+NAMES = {  # what the message must name where it is not the checkpoint
+    "no JSON": r"run/args\.json is not the JSON of a config",
+    "no text": r"run/args\.json is not the JSON of a config",
+    "JSON of a list": r"run/args\.json is not the JSON of a config",
+    "other method": r"barlow_twins|another network|proj_hidden_dim",
+    "NaN": r"in checkpoint run/a-ep=0\.ckpt is not finite",
+    "no tensors": r"run/a-ep=0\.ckpt has no state_dict",
+    "folder": r"run/a-ep=0\.ckpt does not exist",
+}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "linear", "resume"])
+@pytest.mark.parametrize("damage", UNREADABLE)
+def test_a_checkpoint_that_cannot_be_used_is_named(refused, named, run, damage, command):
+    UNREADABLE[damage](run / "a-ep=0.ckpt", run / "args.json")
+    given = "run/a-ep=0.ckpt"
+    if command == "evaluate":
+        message = refused("evaluate", "run", "--tasks", "clustering")
+    elif command == "linear":
+        probe = [*QUICK, f"pretrained_feature_extractor={given}"]
+        message = refused("linear", *named(kind="linear"), *probe)
+    else:
+        message = refused("pretrain", *named(), *DIGITS, f"resume_from_checkpoint={given}")
+    assert re.search(NAMES.get(damage, r"checkpoint run/a-ep=0\.ckpt"), message), message
+    assert len(message.splitlines()) == 1
+
+
+NOT_OF_THIS_RUN = {
+    "evaluate run": (
+        (noted(augmentations=None), r"augmentations is missing from run/args\.json"),
+        (noted(method=None), r"args\.json names no method"),
+        (noted(method="gedy"), r"method='gedy' does not exist"),
+        (noted(data=3), r"data must be a section.*got 3"),
+        (noted(backbone={"name": "resnet18"}), r"lacks backbone\.\S+: it is of another network"),
+        (noted(method_kwargs={"steps": 3}), r"method_kwargs\.steps: unknown key"),
+        (lambda checkpoint, args: args.unlink(), r"run has no args\.json"),
+        (lambda checkpoint, args: checkpoint.rename("run/a-ep=last.ckpt"), r"no checkpoint"),
+    ),
+    "evaluate run data.val_pth=test": ((None, r"val_pth"),),
+    "evaluate run data.dataset=imagenett": ((None, r"data\.dataset='imagenett' does not exist"),),
+    "evaluate run data.test_path=tests": ((None, r"train, val or test, not 'tests'"),),
+    "evaluate run data.num_workers=-1": ((None, r"data\.num_workers must be.*got -1"),),
+    "evaluate run a=[1": ((None, r"a=\[1"),),
+    "evaluate run --tasks linear probe=3": ((None, r"probe=3"),),
+    "evaluate run --tasks linear probe.optimizer.lr=x": ((None, r"optimizer\.lr must be.*'x'"),),
+    "evaluate run --tasks fid --inception-weights run/args.json": ((None, r"Inception weights"),),
+    "evaluate run --tasks fid --fid-features .": ((None, r"holds no checkpoint"),),
+    "resume jem": ((None, r"run/a-ep=0\.ckpt is of a run with method=gedi.*method=jem"),),
+    "resume gedi optimizer.name=sgd": ((None, r"optimizer\.name=adam.*optimizer\.name=sgd"),),
+    "resume gedi scheduler.name=none": ((None, r"scheduler\.name=warmup_cosine"),),
+    "resume gedi backbone.kwargs.width=16": ((None, r"shape \(8, 1, 3, 3\).*\(16, 1, 3, 3\)"),),
+    "resume gedi method_kwargs.sgld.buffer_size=60 max_epochs=2": (
+        (None, r"buffer_size=60, but the checkpoint has 50 chains"),
+    ),
+    "resume gedi": (
+        (saved(lambda content: {"state_dict": content["state_dict"]}), r"holds weights alone"),
+    ),
+    "linear pretrain_method=swav": ((None, r"pretrained with gedi.*pretrain_method=swav"),),
+    "linear data.augmentations=3": ((None, r"data\.augmentations must be a section.*got 3"),),
+    "linear data.val_path=null": ((None, r"data\.val_path is missing"),),
+    "linear data.dataset=moons": ((None, r"cannot take inputs of shape"),),
+    "linear optimizer.kwargs.momentum=x": ((None, r"optimizer\.kwargs=.*'momentum': 'x'"),),
+}
+CASES = [(line, *case) for line, cases in NOT_OF_THIS_RUN.items() for case in cases]
+
+
+@pytest.mark.parametrize(("line", "damage", "names"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES])
+def test_a_run_that_does_not_fit_is_refused(refused, named, run, line, damage, names):
+    if damage is not None:
+        damage(run / "a-ep=0.ckpt", run / "args.json")
+    command, first, *rest = line.split()
+    if command == "evaluate":
+        message = refused(*line.split(), *([] if "--tasks" in line else ["--tasks", "clustering"]))
+    elif command == "linear":
+        given = "pretrained_feature_extractor=run/a-ep=0.ckpt"
+        message = refused("linear", *named(kind="linear"), *QUICK, given, first)
+    else:
+        given = "resume_from_checkpoint=run/a-ep=0.ckpt"
+        message = refused("pretrain", *named(first), *DIGITS, given, *rest)
+    assert re.search(names, message), message
+    assert len(message.splitlines()) == 1
+
+
+def test_what_lies_broken_beside_a_run_does_not_keep_it_from_starting(load_config, tmp_path):
+    broken = tmp_path / "trained_models" / "gedi" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "args.json").write_text("{")
+    (broken / "a-ep=0.ckpt").write_text("")
+    (broken / "a-ep=last.ckpt").write_text("")
+    _, run = pretrain(load_config("gedi", "auto_resume.enabled=true", "max_epochs=2"))
+    assert run.folder != broken
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def as_tiff(pixels):
+    """Replaces an image by a TIFF, which Pillow tells by its content and not by its name."""
+    return lambda path: Image.fromarray(pixels).save(path, format="TIFF")
+
+
+IMAGES = {
+    "text": lambda path: path.write_text("no image"),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": cut,
+    "NaN": as_tiff(np.full((32, 32), np.nan, np.float32)),
+    "16 bits": as_tiff(np.full((32, 32), 4000, np.uint16)),
+}
+
+
+@pytest.fixture
+def folders(image_folder):
+    """Two image folders, and the options that name them."""
+    for name in ("train", "val"):
+        image_folder(name)
+    return [*QUICK, "data.train_path=train", "data.val_path=val", "max_epochs=1"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("where", ["train", "val"])
+@pytest.mark.parametrize("damage", IMAGES)
+def test_an_image_that_cannot_be_read_is_named(refused, named, folders, damage, where, workers):
+    IMAGES[damage](Path(where, "c", "7.png"))
+    # All of both: the damaged image is the last one.
+    given = [*folders, f"data.num_workers={workers}", "limit_val_batches=1.0"]
+    message = refused("pretrain", *named("gedi_nogen", "custom"), *given)
+    assert re.fullmatch(rf"image {where}/c/7\.png cannot be used: .*\S", message), message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_without_a_label_is_named_too(refused, named, image_folder, workers):
+    image_folder("train", classes=["."])
+    Path("train", "7.png").write_text("no image")
+    given = [*QUICK, "data.train_path=train", "data.no_labels=true", f"data.num_workers={workers}"]
+    message = refused("pretrain", *named("gedi_nogen", "custom"), *given)
+    assert message.startswith("image train/7.png cannot be used: ")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_is_named_by_probe_and_evaluation(
+    refused, named, folders, load_config, tmp_path, workers
+):
+    given = [*folders, f"data.num_workers={workers}"]
+    _, run = pretrain(load_config("gedi_nogen", *given, suite="custom"))
+    (checkpoint,) = run.folder.glob("*.ckpt")
+    probe = [
+        *named(kind="linear", suite="custom"),
+        *(*given, f"pretrained_feature_extractor={checkpoint}", "limit_val_batches=1.0"),
+    ]
+    for where in ("train", "val"):
+        path = Path(where, "c", "7.png")
+        whole = path.read_bytes()
+        cut(path)
+        assert f"image {path} cannot be used" in refused("linear", *probe)
+        task = {"train": "knn", "val": "clustering"}[where]
+        assert f"image {path} cannot be used" in refused("evaluate", run.folder, "--tasks", task)
+        path.write_bytes(whole)
+
+
+FOLDERS = {
+    "no folder": (lambda: shutil.rmtree("val"), r"data\.val_path=val is not a folder"),
+    "file": (
+        lambda: (shutil.rmtree("val"), Path("val").write_text("")),
+        r"data\.val_path=val is not a folder",
+    ),
+    "no classes": (
+        lambda: (shutil.rmtree("train"), Path("train").mkdir()),
+        r"data\.train_path=train.*class folder",
+    ),
+    "an empty class": (lambda: Path("train", "d").mkdir(), r"data\.train_path=train.*class.*d"),
+    "other classes": (
+        lambda: Path("val", "c").rename("val/d"),
+        r"data\.val_path=val has the class folders \['a', 'b', 'd'\].*\['a', 'b', 'c'\]",
+    ),
+    "too few images": (
+        lambda: [Path("train", name, f"{i}.png").unlink() for name in "abc" for i in range(6)],
+        r"batch_size=8 is more than the 6 training images in train",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", FOLDERS)
+def test_a_folder_that_cannot_be_used_is_named(refused, named, folders, damage):
+    change, names = FOLDERS[damage]
+    change()
+    message = refused("pretrain", *named("gedi_nogen", "custom"), *folders)
+    assert re.search(names, message), message
+    assert len(message.splitlines()) == 1
+
+
+def test_what_a_run_has_saved_stays_when_an_image_breaks_later(
+    named, folders, monkeypatch, capsys, tmp_path
+):
+    """Epoch 0 ends well; then the data breaks. The checkpoint is there to go on with."""
+    from solo_gedi.callbacks import Checkpointer
+
+    save = Checkpointer.on_train_epoch_end
+
+    def save_and_break(self, trainer, pl_module):
+        save(self, trainer, pl_module)
+        cut(Path("train", "c", "7.png"))
+
+    monkeypatch.setattr(Checkpointer, "on_train_epoch_end", save_and_break)
+    given = [*folders, "max_epochs=3", "data.num_workers=0"]
+    command = ["solo-gedi", "pretrain", *named("gedi_nogen", "custom"), *given]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "image train/c/7.png cannot be used" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("trained_models/gedi/*/*-ep=0.ckpt"))) == 1
+
+
+def every_image(change):
+    """Changes the images of both folders."""
+
+    def apply():
+        for path in [*Path("train").rglob("*.png"), *Path("val").rglob("*.png")]:
+            change(Image.open(path)).save(path)
+
+    return apply
+
+
+def one_class():
+    for folder in ("train", "val"):
+        for name in "bc":
+            for path in Path(folder, name).iterdir():
+                path.rename(Path(folder, "a", f"{name}{path.name}"))
+            Path(folder, name).rmdir()
+
+
+LEGAL = {
+    "grey": every_image(lambda image: image.convert("L")),
+    "RGBA": every_image(lambda image: image.convert("RGBA")),
+    "palette": every_image(lambda image: image.convert("P")),
+    "smaller than the crop": every_image(lambda image: image.resize((7, 5))),
+    "larger": every_image(lambda image: image.resize((50, 70))),
+    "one class": one_class,
+}
+
+
+@pytest.mark.parametrize("kind", LEGAL)
+def test_unusual_images_are_trained_on(monkeypatch, named, folders, tmp_path, kind):
+    LEGAL[kind]()
+    given = [*folders, *SAMPLER, "data.num_workers=0", "max_epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["solo-gedi", "pretrain", *named(suite="custom"), *given])
+    main()
+    (checkpoint,) = tmp_path.glob("trained_models/gedi/*/*-ep=0.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["global_step"] == 3
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
