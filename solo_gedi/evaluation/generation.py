@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
@@ -11,7 +12,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from solo_gedi.core import evaluation_mode, sample_sgld
 from solo_gedi.data import SampleSpace
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 from solo_gedi.evaluation.features import log_density_of
 from solo_gedi.hosts import BaseMethod
 
@@ -94,10 +95,9 @@ def inception_features(weights: str | None = None) -> SampleFeatures:
         metric = FrechetInceptionDistance(2048, feature_extractor_weights_path=weights)
     except ModuleNotFoundError as error:
         raise ConfigError("FID needs torch-fidelity: pip install torch-fidelity") from error
-    except (URLError, OSError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (URLError, OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
         raise ConfigError(
-            f"the Inception weights of FID could not be loaded ({reason}): give their file with "
+            f"the Inception weights of FID could not be loaded ({reason(error)}): give their file with "
             "--inception-weights, or take another network with --fid-features"
         ) from error
     return SampleFeatures(metric.inception, _bytes, 2048)

@@ -234,7 +234,8 @@ def test_an_image_is_named_by_probe_and_evaluation(
     (checkpoint,) = run.folder.glob("*.ckpt")
     probe = [
         *named(kind="linear", suite="custom"),
-        *(*given, f"pretrained_feature_extractor={checkpoint}", "limit_val_batches=1.0"),
+        *(*given, f"pretrained_feature_extractor={checkpoint}"),
+        *("limit_val_batches=1.0", "check_val_every_n_epoch=1"),
     ]
     for where in ("train", "val"):
         path = Path(where, "c", "7.png")

@@ -102,20 +102,22 @@ def test_distance_on_other_features_is_not_called_fid(run):
         assert row["value"] > 0
 
 
-def test_what_cannot_be_done_is_named_and_the_rest_goes_on(load_config, capsys):
+def test_what_cannot_be_done_is_named_and_the_rest_goes_on(load_config, tmp_path, capsys):
+    (tmp_path / "other.pth").write_text("not weights")
+    (tmp_path / "empty").mkdir()
     run = pretrain(load_config("swav"))[1].folder
     metrics = evaluate.evaluate(
         run,
         evaluate.options(
-            *("--tasks", "fid,ood,clustering", "--inception-weights", "gone.pth"),
-            *("--ood", "imaginary"),
+            *("--tasks", "fid,ood,clustering", "--inception-weights", "other.pth"),
+            *("--ood", "custom:empty"),
         ),
     )
     assert {row["task"] for row in metrics["results"]} == {"clustering"}
-    assert "--inception-weights=gone.pth" in metrics["not_done"]["fid"]
-    assert "'imaginary' does not exist" in metrics["not_done"]["ood"]
+    assert "Inception weights of FID could not be loaded" in metrics["not_done"]["fid"]
+    assert "data.val_path=empty" in metrics["not_done"]["ood"]
     assert "not done" in capsys.readouterr().out
-    assert "gone.pth" in (run / "report.html").read_text()
+    assert "--inception-weights" in (run / "report.html").read_text()
 
 
 def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image_folder):
