@@ -97,8 +97,8 @@ def inception_features(weights: str | None = None) -> SampleFeatures:
         raise ConfigError("FID needs torch-fidelity: pip install torch-fidelity") from error
     except (URLError, OSError, RuntimeError, KeyError, EOFError, UnpicklingError) as error:
         raise ConfigError(
-            f"the Inception weights of FID could not be loaded ({reason(error)}): give their file with "
-            "--inception-weights, or take another network with --fid-features"
+            f"the Inception weights of FID could not be loaded ({reason(error)}): give "
+            "their file with --inception-weights, or take another network with --fid-features"
         ) from error
     return SampleFeatures(metric.inception, _bytes, 2048)
 
