@@ -2,6 +2,7 @@
 
 import os
 import sys
+from traceback import clear_frames
 
 COMMANDS = {
     "pretrain": "pretrain a method, with solo-learn's config syntax",
@@ -42,4 +43,6 @@ def main() -> None:
         if debug:
             raise
         print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
+        # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
+        clear_frames(error.__traceback__)
         sys.exit(2)
