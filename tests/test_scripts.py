@@ -92,7 +92,7 @@ def test_numbers_are_the_papers(which):
 @pytest.mark.parametrize("method", VARIANTS)
 @pytest.mark.parametrize("dataset", ["moons", "circles"])
 def test_toy_recipe_departs_from_the_paper_in_what_it_names(method, dataset):
-    """Table 3, but for the three numbers under `toy` in the data set's yaml."""
+    """Table 3, but for what stands under `toy` in the data set's yaml."""
     cfg = load("pretrain", f"toy/{method}.yaml", f"dataset={dataset}")
     kwargs = cfg.method_kwargs
     assert kwargs.input_noise_std == cfg.toy.input_noise_std
@@ -101,8 +101,8 @@ def test_toy_recipe_departs_from_the_paper_in_what_it_names(method, dataset):
         assert kwargs.sgld == paper.sgld
         own = {**kwargs.weights}
         off = {"gedi_nogen": "gen", "gedi_noinv": "inv", "gedi_nounif": "prior"}.get(method)
-        gen = {"gen": cfg.toy.gen_weight}
-        assert own == {**paper.weights, **gen, **({off: 0} if off else {})}
+        ours = {"gen": cfg.toy.gen_weight, "prior": cfg.toy.prior_weight}
+        assert own == {**paper.weights, **ours, **({off: 0} if off else {})}
         assert ("energy_l2" in kwargs) == (own["gen"] > 0)
 
 
