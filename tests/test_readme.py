@@ -77,7 +77,11 @@ def flat(config, prefix=""):
 
 def test_table_of_settings_names_every_key_with_its_default():
     rows = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]+) \|", README, re.M))
-    expected = {key: "null" if v is None else str(v) for key, v in flat(MethodKwargs())}
+    yaml = {None: "null", True: "true", False: "false"}
+    expected = {
+        key: yaml[v] if v is None or isinstance(v, bool) else str(v)
+        for key, v in flat(MethodKwargs())
+    }
     assert {key: rows.get(key) for key in expected} == expected
 
 

@@ -138,6 +138,8 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
         "from pathlib import Path, PosixPath\n"
         "from solo_gedi.benchmark import scheduler\n"
         "from solo_gedi.benchmark.suites import Cell\n"
+        # What runs in the background of a shell is born deaf to SIGINT.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         f"scheduler.PROGRAM = [sys.executable, {str(stand_in)!r}]\n"
         f"cells = [Cell(*args) for args in {[astuple(c) for c in cells]!r}]\n"

@@ -126,10 +126,8 @@ def test_the_rate_is_annealed_as_pretrain_anneals_it(toy_config, load_config):
     """Circles have a cosine schedule: the rates of every step are those of solo-learn's."""
     cfg = toy_config("gedi_nogen", "dataset=circles", "limit_train_batches=5")
     training, rates = ToyTraining(cfg, [0]), []
-    step = training.optimizer.step
-    training.optimizer.step = lambda: (
-        rates.append(training.optimizer.param_groups[0]["lr"]),
-        step(),
+    training.optimizer.register_step_post_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
     )
     training.run()
     cfg = load_config("gedi_nogen", "dataset=circles", "limit_train_batches=5", suite="toy")
@@ -150,7 +148,7 @@ def test_the_rate_is_annealed_as_pretrain_anneals_it(toy_config, load_config):
 
 def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
     with pytest.raises(ConfigError, match="scheduler.name=none"):
-        ToyTraining(toy_config("gedi", "scheduler.name=step"), [0])
+        ToyTraining(toy_config("gedi", "dataset=circles", "scheduler.warmup_epochs=1"), [0])
     with pytest.raises(ConfigError, match="not a toy set"):
         ToyTraining(load_config("gedi"), [0])
 
