@@ -9,7 +9,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.callbacks.divergence_guard import refuse_broken_weights
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 from solo_gedi.files import write_atomically, write_json
 
 
@@ -28,8 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"checkpoint {path} could not be written: {reason}") from error
+            raise ConfigError(f"checkpoint {path} could not be written: {reason(error)}") from error
 
 
 class Checkpointer(Callback):

@@ -74,8 +74,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _check(suite: Suite, methods: list[str], given: argparse.Namespace, options: list[str]) -> None:
     """Check what would end every cell before the first one runs."""
-    probe = [override for override in given.overrides if override.startswith("probe.")]
-    overrides = [override for override in given.overrides if override not in probe]
+    overrides, probe = evaluate.split_overrides(given.overrides)
     evaluate.check_options(evaluate.options(*options, overrides=probe))
     dataset = next(iter(suite.datasets.values()))
     for name in dict.fromkeys(suite.methods[method][0] for method in methods or suite.methods):

@@ -15,8 +15,7 @@ def main(arguments: list[str]) -> None:
     config.add_arguments(parser)
     evaluate.add_options(parser)
     given = parser.parse_intermixed_args(arguments)
-    probe = [override for override in given.overrides if override.startswith("probe.")]
-    overrides = [override for override in given.overrides if override not in probe]
+    overrides, probe = evaluate.split_overrides(given.overrides)
     given.overrides = probe
     evaluate.check_options(given)
     check_folder(given.folder, "folder")

@@ -48,6 +48,12 @@ def options(*arguments: str, overrides: Sequence[str] = ()) -> argparse.Namespac
     return parser.parse_args(arguments, argparse.Namespace(overrides=list(overrides)))
 
 
+def split_overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides of a pretraining config, and those of the probe's (`probe.key=value`)."""
+    probe = [override for override in given if override.startswith("probe.")]
+    return [override for override in given if override not in probe], probe
+
+
 def check_options(given: argparse.Namespace) -> None:
     """Check what can be known to be wrong before a run is read, or even trained.
 

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 
 
 class _Forgiving:
@@ -23,9 +23,8 @@ class _Forgiving:
                 return call(*args, **kwargs)
             except Exception as error:  # a full disk, no network, a service that refuses, ...
                 if not self.failed:  # by a call within this one
-                    reason = (str(error).strip() or repr(error)).splitlines()[0]
-                    name = type(self).__name__
-                    rank_zero_warn(f"{name} has failed ({reason}); training goes on without it")
+                    failed = f"{type(self).__name__} has failed ({reason(error)})"
+                    rank_zero_warn(f"{failed}; training goes on without it")
                 self.failed = True
         return None
 
