@@ -84,13 +84,8 @@ def _check(suite: Suite, methods: list[str], given: argparse.Namespace, options:
 
 
 def _seeds(text: str) -> list[int]:
-    seeds = [seed.strip() for seed in text.split(",")]
-    if not all(seed.isdecimal() for seed in seeds):
-        raise argparse.ArgumentTypeError(f"must be a number or a list as 0,1,2, got {text!r}")
-    if len(seeds) == 1:
-        return list(range(int(text)))
-    # Two cells must not share a folder, hence each seed once.
-    return list(dict.fromkeys(map(int, seeds)))
+    seeds = config.numbers(text)
+    return seeds if "," in text else list(range(*seeds))
 
 
 def _state(cell: Cell) -> str:

@@ -64,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
 
 
+def numbers(text: str) -> list[int]:
+    """Comma-separated seeds, each once: no two runs may share a folder."""
+    given = [number.strip() for number in text.split(",")]
+    if not all(number.isdecimal() for number in given):
+        raise argparse.ArgumentTypeError(f"must be whole numbers as 0,1,2, got {text!r}")
+    return list(dict.fromkeys(map(int, given)))
+
+
 def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:
     """Compose `folder/name` with overrides; see `parse_arguments`."""
     if not folder.is_dir():

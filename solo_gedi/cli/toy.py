@@ -1,6 +1,5 @@
 """`solo-gedi toy`: a method on moons or circles, every seed of it at once."""
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def main(arguments: list[str]) -> None:
     parser = config.Parser("solo-gedi toy", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the results go: <folder>/seed=K")
     config.add_arguments(parser)
-    parser.add_argument("--seeds", type=_numbers, default="0,1,2,3,4", help="comma-separated")
+    parser.add_argument("--seeds", type=config.numbers, default="0,1,2,3,4", help="comma-separated")
     given = parser.parse_intermixed_args(arguments)
     torch.set_num_threads(1)  # networks of this size are slower on more
 
@@ -58,14 +57,6 @@ def main(arguments: list[str]) -> None:
             metrics = evaluate.evaluate(folder, evaluate.options("--tasks", tasks))
             metrics["seconds"] = {**seconds, "evaluate": _since(begin)}
         write_json(folder / "metrics.json", metrics)
-
-
-def _numbers(text: str) -> list[int]:
-    seeds = [number.strip() for number in text.split(",")]
-    if not all(seed.isdecimal() for seed in seeds):
-        raise argparse.ArgumentTypeError(f"must be whole numbers as 0,1,2, got {text!r}")
-    # Two seeds must not share a folder, hence each once.
-    return list(dict.fromkeys(map(int, seeds)))
 
 
 def _save(training: ToyTraining, k: int, folder: Path) -> None:
