@@ -39,6 +39,7 @@ def main() -> None:
 
     try:
         import_module(f"solo_gedi.cli.{command}").main(arguments)
+        sys.stdout.flush()
     except ConfigError as error:
         if debug:
             raise
@@ -46,3 +47,6 @@ def main() -> None:
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

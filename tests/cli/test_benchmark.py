@@ -90,6 +90,13 @@ def test_dry_run_prints_commands_and_runs_none(console, scripts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_output_may_be_read_in_part(console, scripts):
+    shown = f"solo-gedi benchmark sensitivity --dry-run --scripts '{scripts}' | head -n 1"
+    done = console("bash", "-o", "pipefail", "-c", shown)
+    assert done.stdout.startswith("solo-gedi toy ")
+    assert not done.stderr
+
+
 def test_what_is_named_twice_is_run_once(console, scripts):
     twice = ("--methods", "swav,swav", "--seeds", "3,3", "--scripts", scripts, "--dry-run")
     done = console("solo-gedi", "benchmark", "digits", *twice)
