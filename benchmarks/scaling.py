@@ -1,10 +1,12 @@
 """How a GEDI step's time and memory grow with steps, width, batch, image, buffer and processes."""
 
 import argparse
+import math
 import multiprocessing
-import resource
+import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,8 @@ FACTORS = {
     "processes": (1, 2),
 }
 
+_STATUS = Path("/proc/self/status")
+
 
 class _Step(nn.Module):
     """A method whose forward pass is its training step, as DDP wants it."""
@@ -38,7 +42,8 @@ class _Step(nn.Module):
 
 
 def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tuple[float, float]:
-    """Milliseconds of a step in this process, and the most memory that it has had, in MB."""
+    """Milliseconds of a step in this process, and the most memory that training took, in MB."""
+    before = _restart_peak()
     model: Any = build("gedi", given, f"method_kwargs.sgld.buffer_size={buffer}")
     model.sampler_precision = "fp32"
     step: nn.Module = _Step(model)
@@ -54,7 +59,22 @@ def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tu
         dist.destroy_process_group()
     if torch.cuda.is_available():
         return milliseconds, torch.cuda.max_memory_allocated() / 2**20
-    return milliseconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return milliseconds, _megabytes("VmHWM") - before
+
+
+def _restart_peak() -> float:
+    """Forget this process's peak memory, which importing torch has set; MB that it holds now."""
+    if _STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    return _megabytes("VmRSS")
+
+
+def _megabytes(kind: str) -> float:
+    """Linux's account of this process's memory; nan elsewhere."""
+    if not _STATUS.exists():
+        return math.nan
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) / 2**10
 
 
 def main() -> None:
@@ -85,11 +105,15 @@ def main() -> None:
                     "to": value,
                     "ms": milliseconds,
                     "against the smallest": milliseconds / first,
-                    "peak MB": round(megabytes),
+                    "peak MB": megabytes,
                 }
             )
             print(rows[-1], flush=True)
-    note = "Memory is that of the whole process, torch's own included; the batch is per process."
+    note = (
+        "Memory is what training took in a process beyond torch itself: weights, Adam, buffer, "
+        "activations. The batch is that of a process; there were "
+        f"{os.cpu_count()} cores."
+    )
     report("scaling", "one training step of GEDI, fp32", rows, given, note)
 
 

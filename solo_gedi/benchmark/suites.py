@@ -48,32 +48,60 @@ _WEIGHTS = {
     for inv, prior in product(GRID, GRID)
 }
 
-# What may keep energies from running away, and the paper's learning rate and multiples of it.
+# What may keep energies from running away, at the paper's learning rate and multiples of it.
 _STEADYING = {
     "nothing": (),
     "energy_l2": ("method_kwargs.energy_l2=0.01",),
     "grad_penalty": ("+method_kwargs.grad_penalty=0.01",),
+    "max_spectral_norm": ("+method_kwargs.max_spectral_norm=2",),
     "max_grad_norm": ("+method_kwargs.sgld.max_grad_norm=1",),
     "clip_samples": ("+method_kwargs.sgld.clip_samples=true",),
+}
+_OF_THE_TRAINER = {
     "gradient_clip": ("+gradient_clip_val=1",),
+    "warmup": ("scheduler.warmup_epochs=5",),
 }
 
 
-def _steadied(rate: float, terms: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
+def _steadied(
+    rate: float, terms: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, Sequence[str]]]:
+    # Left alone: the guard would bring a run back.
+    alone = ("+divergence.policy=raise", "method_kwargs.energy_l2=0")
     return {
         f"{method} {term} lr={factor}x": (
             method,
-            ("method_kwargs.energy_l2=0", *_STEADYING[term], f"optimizer.lr={factor * rate}"),
+            (*alone, f"optimizer.lr={factor * rate}", *terms[term]),
         )
         for method, term, factor in product(("gedi", "jem"), terms, (1, 3, 10))
     }
 
 
+# What the sampler may be spared, beside SwAV, whose cost is the aim.
+_FEWER = {
+    **{f"steps={n}": (f"num_steps={n}",) for n in (20, 10, 5, 2, 1)},
+    **{f"steps=5 reinit={p}": ("num_steps=5", f"reinit_prob={p}") for p in (0, 0.01, 0.2)},
+    **{f"steps=5 buffer={n}": ("num_steps=5", f"buffer_size={n}") for n in (250, 4000)},
+    "steps=5 bf16": ("num_steps=5", "precision=bf16"),
+}
+_PASSES = {
+    "swav": ("swav", ()),
+    **{
+        name: ("gedi", [f"++method_kwargs.sgld.{setting}" for setting in settings])
+        for name, settings in _FEWER.items()
+    },
+}
+
+_FOLDERS = ("data.train_path", "data.val_path")
+
 SUITES = {
     "toy": Suite("toy", _POINTS, _plain((*TOY_METHODS, "gedi_paper")), stacked=True),
     "sensitivity": Suite("toy", _POINTS, _WEIGHTS, stacked=True),
-    "stability": Suite("toy", _POINTS, _steadied(6.4e-4, [*_STEADYING][:-1]), stacked=True),
-    "stability-digits": Suite("digits", {"digits": ()}, _steadied(1.6e-2, [*_STEADYING])),
+    "stability": Suite("toy", _POINTS, _steadied(6.4e-4, _STEADYING), stacked=True),
+    "stability-digits": Suite(
+        "digits", {"digits": ()}, _steadied(1.6e-2, {**_STEADYING, **_OF_THE_TRAINER})
+    ),
+    "passes": Suite("digits", {"digits": ()}, _PASSES),
     "digits": Suite("digits", {"digits": ()}, _plain(IMAGE_METHODS)),
     "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS), ood=("cifar10", "cifar100")),
     "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS), ood=("svhn", "cifar100")),
@@ -83,12 +111,8 @@ SUITES = {
         _plain(IMAGE_METHODS),
         ood=("svhn", "cifar10"),
     ),
-    "folder": Suite(
-        "custom",
-        {"custom": ()},
-        _plain(IMAGE_METHODS),
-        required=("data.train_path", "data.val_path"),
-    ),
+    "folder": Suite("custom", {"custom": ()}, _plain(IMAGE_METHODS), required=_FOLDERS),
+    "passes-folder": Suite("custom", {"custom": ()}, _PASSES, required=_FOLDERS),
 }
 
 
@@ -155,7 +179,7 @@ def cells_of(
         out: folder of the results: `<out>/<dataset>/<method>/seed=K`.
         scripts: folder with `pretrain` and `linear`.
         overrides: of every cell's config.
-        options: of the evaluation, for image suites.
+        options: of the evaluation.
 
     Raises:
         ConfigError: for an unknown method, a config that is not there or a path that is missing.
@@ -179,7 +203,7 @@ def cells_of(
         folder = out / dataset / method.replace(" ", "-")
         if suite.stacked:
             listed = ",".join(map(str, seeds))
-            arguments = ["toy", str(folder), *named, "--seeds", listed, *chosen]
+            arguments = ["toy", str(folder), *named, "--seeds", listed, *options, *chosen]
             cells.append(Cell(dataset, method, tuple(seeds), folder, tuple(arguments), configs))
             continue
         probe = scripts / "linear" / suite.folder / f"{config.partition('_')[0]}.yaml"

@@ -19,9 +19,15 @@ from torch.func import vmap
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from solo_gedi import hosts
-from solo_gedi.benchmark.stacking import stack, unstack
+from solo_gedi.benchmark.stacking import StackedLinear, stack, unstack
 from solo_gedi.callbacks.divergence_guard import LIMIT
-from solo_gedi.core import ReplayBuffer, evaluation_mode, log_density, sample_sgld
+from solo_gedi.core import (
+    ReplayBuffer,
+    evaluation_mode,
+    limit_spectral_norm,
+    log_density,
+    sample_sgld,
+)
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.methods import GEDI, sample_space
@@ -207,6 +213,10 @@ class ToyTraining:
                 for parameter in self.network[-1].parameters():  # type: ignore[index]
                     parameter.grad = None
             self.optimizer.step()
+            if limit := self.cfg.method_kwargs.get("max_spectral_norm"):
+                for layer in self.network.modules():
+                    if isinstance(layer, StackedLinear):
+                        limit_spectral_norm(layer.weight, limit)
             if self.schedule is not None:
                 self.schedule.step()
 

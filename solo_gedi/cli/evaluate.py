@@ -20,7 +20,7 @@ FEATURES = ("inception", "backbone")  # of the Fréchet distance, without naming
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how to evaluate; `solo-gedi cell` has them as well."""
     add = parser.add_argument
-    add("--tasks", default=",".join(TASKS), help="comma-separated, of %(default)s")
+    add("--tasks", default=",".join(TASKS), help=f"comma-separated, of {','.join(TASKS)}")
     add("--linear-config", type=Path, help="yaml of the probe; the paper's setting if not given")
     add(
         "--ood",

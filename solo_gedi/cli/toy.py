@@ -1,5 +1,6 @@
 """`solo-gedi toy`: a method on moons or circles, every seed of it at once."""
 
+import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from solo_gedi.cli import config, evaluate, runs
 from solo_gedi.errors import ConfigError
 from solo_gedi.files import check_folder, write_atomically, write_json
 
-TASKS = "clustering,triad"
+TASKS = "clustering,triad,samples"
 
 
 def main(arguments: list[str]) -> None:
@@ -22,10 +23,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, help="where the results go: <folder>/seed=K")
     config.add_arguments(parser)
     parser.add_argument("--seeds", type=config.numbers, default="0,1,2,3,4", help="comma-separated")
+    evaluate.add_options(parser)
+    parser.set_defaults(tasks=TASKS)
     given = parser.parse_intermixed_args(arguments)
     torch.set_num_threads(1)  # networks of this size are slower on more
 
     cfg = config.load(Path(given.config_path), given.config_name, given.overrides)
+    how = argparse.Namespace(**{**vars(given), "overrides": []})
+    evaluate.check_options(how)
     check_folder(given.folder, "folder")
     config.prepare(cfg, required=(*config.PRETRAIN, "limit_train_batches"))
     if not isinstance(cfg.limit_train_batches, int):
@@ -53,9 +58,9 @@ def main(arguments: list[str]) -> None:
             }
         else:
             begin = time.perf_counter()
-            tasks = TASKS + ",samples" if k == 0 else TASKS
-            metrics = evaluate.evaluate(folder, evaluate.options("--tasks", tasks))
+            metrics = evaluate.evaluate(folder, how)
             metrics["seconds"] = {**seconds, "evaluate": _since(begin)}
+            how.tasks = how.tasks.replace(",samples", "")  # pictures of one seed will do
         write_json(folder / "metrics.json", metrics)
 
 

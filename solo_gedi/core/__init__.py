@@ -7,6 +7,7 @@ from solo_gedi.core.objective import GEDIObjective
 from solo_gedi.core.precision import DTYPES, choose_precision, gradient_cosine
 from solo_gedi.core.replay_buffer import ReplayBuffer
 from solo_gedi.core.sgld import evaluation_mode, langevin_step, sample_sgld
+from solo_gedi.core.spectral_norm import limit_spectral_norm, limit_spectral_norms
 
 __all__ = [
     "DTYPES",
@@ -22,6 +23,8 @@ __all__ = [
     "input_gradient",
     "invariance_loss",
     "langevin_step",
+    "limit_spectral_norm",
+    "limit_spectral_norms",
     "log_density",
     "prior_loss",
     "sample_sgld",

@@ -67,6 +67,8 @@ class MethodKwargs:
         sgld: the sampler.
         energy_l2: weight of the mean squared log-density of data and samples.
         grad_penalty: weight of the squared gradient of the log-density at the data.
+        max_spectral_norm: weights of backbone and head are scaled down, after every step, to this
+            as their largest singular value; null: none are.
     """
 
     proj_hidden_dim: int = 256
@@ -77,6 +79,7 @@ class MethodKwargs:
     sgld: SGLD = field(default_factory=SGLD)
     energy_l2: float = 0.0
     grad_penalty: float = 0.0
+    max_spectral_norm: float | None = None
 
 
 def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
@@ -127,10 +130,13 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
             sgld.buffer_size >= cfg.optimizer.batch_size,
             f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
         ),
-        "sgld.max_grad_norm": (
-            sgld.max_grad_norm is None or sgld.max_grad_norm > 0,
-            "above 0, or null",
-        ),
+        **{
+            key: (limit is None or limit > 0, "above 0, or null")
+            for key, limit in (
+                ("max_spectral_norm", kwargs.max_spectral_norm),
+                ("sgld.max_grad_norm", sgld.max_grad_norm),
+            )
+        },
         "sgld.precision": (sgld.precision in ("auto", *DTYPES), "auto, fp32 or bf16"),
     }
     for key, (holds, rule) in bounds.items():

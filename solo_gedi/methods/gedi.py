@@ -17,6 +17,7 @@ from solo_gedi.core import (
     cluster_entropy,
     clusters_used,
     evaluation_mode,
+    limit_spectral_norms,
     log_density,
     sample_sgld,
 )
@@ -231,6 +232,12 @@ class GEDI(BaseMethod):
             kept = chains[: len(buffer)].to(buffer.device)
             buffer.write(torch.arange(len(kept), device=buffer.device), kept)
         return buffer
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Bound the weights' singular values, if that is asked for."""
+        if (limit := self.cfg.method_kwargs.max_spectral_norm) is not None:
+            limit_spectral_norms(self.backbone, limit)
+            limit_spectral_norms(self.projector, limit)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save every process's chains and their randomness."""

@@ -150,11 +150,12 @@ def test_sensitivity_is_drawn(tmp_path):
 
 
 def test_cells_are_commands(scripts, tmp_path):
-    toy = cells_of(SUITES["toy"], ["gedi"], [5, 6], tmp_path, scripts, ["max_epochs=1"])
+    options = ["--tasks", "clustering"]
+    toy = cells_of(SUITES["toy"], ["gedi"], [5, 6], tmp_path, scripts, ["max_epochs=1"], options)
     assert [cell.dataset for cell in toy] == ["moons", "circles"]
     assert toy[0].command == (
         f"solo-gedi toy {tmp_path}/moons/gedi --config-path {scripts}/pretrain/toy "
-        "--config-name gedi --seeds 5,6 dataset=moons max_epochs=1"
+        "--config-name gedi --seeds 5,6 --tasks clustering dataset=moons max_epochs=1"
     )
     digits = cells_of(SUITES["digits"], ["gedi_nogen", "swav"], [0], tmp_path, scripts, [])
     assert [cell.results_of(0) for cell in digits] == [

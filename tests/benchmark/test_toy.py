@@ -146,6 +146,21 @@ def test_the_rate_is_annealed_as_pretrain_anneals_it(toy_config, load_config):
     assert rates[-1] < 0.2 * rates[0]
 
 
+def test_singular_values_are_bounded_here_and_by_pretrain(toy_config, load_config):
+    limit = "+method_kwargs.max_spectral_norm=0.5"
+    training = ToyTraining(toy_config("gedi", limit), [0, 1])
+    training.run()
+    model, _ = pretrain(
+        load_config("gedi", "limit_train_batches=3", "limit_val_batches=1", limit, suite="toy")
+    )
+    for network in (*training.models, model):
+        layers = [*network.backbone.layers, *network.projector.layers]
+        weights = [layer.weight for layer in layers if hasattr(layer, "weight")]
+        largest = torch.stack([torch.linalg.matrix_norm(weight, 2) for weight in weights])
+        assert len(weights) == 5
+        assert largest.detach().max().item() == pytest.approx(0.5, rel=1e-4)
+
+
 def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
     with pytest.raises(ConfigError, match="scheduler.name=none"):
         ToyTraining(toy_config("gedi", "dataset=circles", "scheduler.warmup_epochs=1"), [0])
@@ -157,7 +172,7 @@ def test_command_writes_what_evaluate_reads(console, scripts, tmp_path):
     """Moons without GEN, as a user runs it: two seeds, checkpoints, numbers, a picture."""
     toy = [
         *("solo-gedi", "toy", "out", "--config-path", scripts / "pretrain" / "toy"),
-        *("--config-name", "gedi_nogen", "--seeds", "0,7"),
+        *("--config-name", "gedi_nogen", "--seeds", "0,7", "--tasks", "clustering,samples"),
         *("max_epochs=1", "limit_train_batches=20"),
     ]
     done = console(*toy)
@@ -172,6 +187,9 @@ def test_command_writes_what_evaluate_reads(console, scripts, tmp_path):
             if row["metric"] == "nmi" and row["protocol"] == "argmax of the cluster head"
         ]
         assert 0 <= nmi <= 1
+        assert {row["task"] for row in metrics["results"]} == {"clustering"}
+        # Pictures of one seed will do.
+        assert ("samples_fresh.png" in metrics["figures"]) == (seed == 0)
         assert (tmp_path / "out" / f"seed={seed}" / "clusters.png").stat().st_size > 1000
     again = console("solo-gedi", "evaluate", "out/seed=7", "--tasks", "clustering")
     assert again.returncode == 0, again.stderr
