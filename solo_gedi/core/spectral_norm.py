@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 
-@torch.no_grad()
 def limit_spectral_norm(weight: Tensor, limit: float) -> None:
     """Scale matrices down, in place, to a largest singular value of at most `limit`.
 
@@ -17,18 +16,21 @@ def limit_spectral_norm(weight: Tensor, limit: float) -> None:
         weight: (..., rows, columns); changed.
         limit: above 0.
     """
-    rows, columns = weight.shape[-2:]
-    gram = weight @ weight.mT if rows <= columns else weight.mT @ weight
-    largest = torch.linalg.eigvalsh(gram)[..., -1].sqrt()
-    weight.mul_((limit / largest.clamp_min(limit))[..., None, None])
+    with torch.no_grad():
+        weight.mul_(_scale(weight, limit)[..., None, None])
 
 
 def limit_spectral_norms(module: nn.Module, limit: float) -> None:
     """Do so for every linear layer and convolution, whose kernel (out, in, ...) is one matrix."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            limit_spectral_norm(layer.weight, limit)
-        elif isinstance(layer, _ConvNd):
-            matrix = layer.weight.detach().flatten(1)
-            limit_spectral_norm(matrix, limit)
-            layer.weight.data.copy_(matrix.view_as(layer.weight))
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | _ConvNd):
+                layer.weight.mul_(_scale(layer.weight.flatten(1), limit))
+
+
+def _scale(matrix: Tensor, limit: float) -> Tensor:
+    """The factors, at most 1, of matrices (..., rows, columns)."""
+    rows, columns = matrix.shape[-2:]
+    gram = matrix @ matrix.mT if rows <= columns else matrix.mT @ matrix
+    largest = torch.linalg.eigvalsh(gram)[..., -1].sqrt()
+    return limit / largest.clamp_min(limit)

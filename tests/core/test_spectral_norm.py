@@ -21,12 +21,13 @@ def test_matrices_are_scaled_to_the_limit_or_left_alone():
 
 def test_every_layer_of_a_network_is_bounded_in_any_memory_format():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 40))
+    convolutions = [nn.Conv2d(1, 3, 3), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)]
+    network = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(8, 40))
     for parameter in network.parameters():
         nn.init.normal_(parameter)
     network.to(memory_format=torch.channels_last)
     kept = {name: p.clone() for name, p in network.named_parameters() if p.dim() == 1}
     limit_spectral_norms(network, 0.7)
-    for layer in (network[0], network[3]):
+    for layer in (network[0], network[1], network[4]):
         torch.testing.assert_close(largest(layer.weight.contiguous()), torch.tensor(0.7))
     assert all(torch.equal(p, kept[n]) for n, p in network.named_parameters() if n in kept)
