@@ -68,7 +68,7 @@ def numbers(text: str) -> list[int]:
     """Comma-separated seeds, each once: no two runs may share a folder."""
     given = [number.strip() for number in text.split(",")]
     if not all(number.isdecimal() for number in given):
-        raise argparse.ArgumentTypeError(f"must be whole numbers as 0,1,2, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number or a list as 0,1,2, got {text!r}")
     return list(dict.fromkeys(map(int, given)))
 
 
