@@ -32,5 +32,7 @@ def _scale(matrix: Tensor, limit: float) -> Tensor:
     """The factors, at most 1, of matrices (..., rows, columns)."""
     rows, columns = matrix.shape[-2:]
     gram = matrix @ matrix.mT if rows <= columns else matrix.mT @ matrix
-    largest = torch.linalg.eigvalsh(gram)[..., -1].sqrt()
+    # Weights that are not finite stay so, for the divergence guard to see.
+    gram = gram.nan_to_num(0.0, 0.0, 0.0)
+    largest = torch.linalg.eigvalsh(gram)[..., -1].clamp_min(0).sqrt()
     return limit / largest.clamp_min(limit)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -17,6 +18,13 @@ def test_matrices_are_scaled_to_the_limit_or_left_alone():
     assert torch.equal(weight[1], before[1])
     # The direction of a scaled one stays.
     torch.testing.assert_close(weight[0] / weight[0].norm(), before[0] / before[0].norm())
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_weights_that_are_zero_or_not_finite_stay_so(value):
+    weight = torch.full((4, 3), value)
+    limit_spectral_norm(weight, 1.0)
+    assert torch.equal(weight.isfinite(), torch.full((4, 3), value == 0))
 
 
 def test_every_layer_of_a_network_is_bounded_in_any_memory_format():
