@@ -41,6 +41,8 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
         Text("The suite", about),
         Table("Beside the paper", [tables.shown(row) for row in rows], note),
     ]
+    if remarks := tables.remarks(results):
+        parts.append(Table("Not done, or not at once", remarks))
     for dataset in dict.fromkeys(dataset for dataset, _ in results):
         parts += _settings(results, dataset)
         parts += _figures(results, dataset, out)

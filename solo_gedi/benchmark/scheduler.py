@@ -1,6 +1,7 @@
 """Runs cells: side by side on this machine with joblib, or on a cluster with submitit."""
 
 import ctypes
+import itertools
 import os
 import shutil
 import signal
@@ -11,10 +12,12 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import joblib
 import submitit
+import torch
 
 from solo_gedi.benchmark.suites import Cell
 from solo_gedi.errors import ConfigError
@@ -69,7 +72,8 @@ def run(
 ) -> Generator[tuple[Cell, float], None, None]:
     """Run cells and yield each, with its seconds, as soon as it has ended.
 
-    A cell that fails leaves its reason in its results. Closing the iterator, or an exception such
+    A cell that fails leaves its reason in its results. Where there are several GPUs, cells that run
+    at once have one each, in turn. Closing the iterator, or an exception such
     as KeyboardInterrupt, ends the cells that run and leaves no results of theirs.
 
     Args:
@@ -80,9 +84,13 @@ def run(
         parameters: of submitit's executor.
     """
     running = _Running()
-    # On a cluster the queue deals out the cores.
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
-    environment = {} if cluster == "slurm" else threads
+    # On a cluster the queue deals out cores and GPUs.
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    threads = os.environ.get("OMP_NUM_THREADS", threads)
+    environment = {} if cluster == "slurm" else {"OMP_NUM_THREADS": threads}
+    gpus: SimpleQueue[str] = SimpleQueue()
+    for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
+        gpus.put(gpu)
     if cluster is not None:
         try:
             executor = submitit.AutoExecutor(log_folder, cluster=cluster)
@@ -91,6 +99,12 @@ def run(
         executor.update_parameters(**parameters)
 
     def work(cell: Cell) -> tuple[Cell, float]:
+        if cluster is None and jobs > 1 and not gpus.empty():
+            gpu = gpus.get()
+            try:
+                return run_cell(cell, {**environment, "CUDA_VISIBLE_DEVICES": gpu}, running)
+            finally:
+                gpus.put(gpu)
         if cluster is None:
             return run_cell(cell, environment, running)
         start = time.perf_counter()
@@ -158,7 +172,7 @@ def run_cell(
             [*PROGRAM, *cell.arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**memory, **environment, **os.environ},
+            env={**memory, **os.environ, **environment},
             preexec_fn=_die_with_parent,
             # Ctrl-C reaches the benchmark alone, which knows that it is no failure of the cell.
             start_new_session=True,
@@ -187,6 +201,13 @@ def fail(cell: Cell, reason: str) -> None:
             results.parent.mkdir(parents=True, exist_ok=True)
             about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
             write_json(results, {"status": "failed", **about, "reason": reason})
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    if listed := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return listed.split(",")
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _die_with_parent() -> None:

@@ -99,7 +99,8 @@ def values_of(metrics: dict[str, Any], measure: Measure) -> list[float]:
 def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
     """One row for each data set, measure and method: ours, the paper's, the difference.
 
-    `std` is that of a sample; a method whose seeds all failed has its reason in place of numbers.
+    `std` is that of a sample; a method whose seeds all failed has its reason in place of numbers;
+    `recovered` counts the seeds that the divergence guard had to bring back.
     """
     rows = []
     datasets = dict.fromkeys(dataset for dataset, _ in results)
@@ -119,6 +120,7 @@ def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
                         **_mean_std(values),
                         **_beside(values, theirs.get(method)),
                         "seeds": len(values),
+                        "recovered": sum(bool(run.get("divergence")) for run in finished),
                         "failed": _failures(failed),
                     }
                 )
@@ -147,6 +149,19 @@ def _failures(failed: dict[int, str]) -> str:
     return "; ".join(
         f"seed {', '.join(map(str, seeds))}: {reason}" for reason, seeds in by_reason.items()
     )
+
+
+def remarks(results: dict[tuple[str, str], Results]) -> list[Row]:
+    """One row for each task that could not be done and each divergence that was undone."""
+    rows = []
+    for (dataset, method), (finished, _) in results.items():
+        for run in finished:
+            about = {"data set": dataset, "method": method, "seed": run["seed"]}
+            for task, reason in run.get("not_done", {}).items():
+                rows.append({**about, "remark": f"{task} not done: {reason}"})
+            for event in run.get("divergence", []):
+                rows.append({**about, "remark": f"went back after it diverged at {event}"})
+    return rows
 
 
 def everything(results: dict[tuple[str, str], Results]) -> list[Row]:

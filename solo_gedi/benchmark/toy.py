@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -35,6 +35,15 @@ from solo_gedi.methods import GEDI, sample_space
 CHECK_EVERY = 1000  # iterations
 
 POINTS_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's calls are slow
+
+# Settings that only `solo-gedi pretrain` can change.
+_FIXED = {
+    "precision": "32-true",
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": 0,
+    "max_steps": -1,
+    "optimizer.kwargs": {},
+}
 
 # (outputs of the views, each (k, n, c); what else the objective takes of k networks) -> (k,)
 Loss = Callable[[list[Tensor], dict[str, Tensor]], Tensor]
@@ -127,6 +136,9 @@ class ToyTraining:
                 "the toy study runs optimizer.name=adam with scheduler.name=none, or with "
                 "warmup_cosine and scheduler.warmup_epochs=0"
             )
+        for key, only in _FIXED.items():
+            if (given := OmegaConf.select(cfg, key, default=only)) not in (only, None):
+                raise ConfigError(f"the toy study has {key}={only}, got {given}; pretrain has it")
         self.cfg, self.seeds, self.points = cfg, list(seeds), points
         self.models = []
         for seed in seeds:
@@ -267,7 +279,7 @@ class ToyTraining:
             log_p = 0.0 if logits is None else float(log_density(logits[k]).mean())
             if not all(bool(p[k].isfinite().all()) for p in self.network.parameters()):
                 problem = "weights not finite"
-            elif abs(log_p) > self.limit:
+            elif not abs(log_p) <= self.limit:
                 problem = f"log p of the data at {log_p:.3g}"
             if problem is not None:
                 self.diverged.setdefault(seed, f"{problem} after iteration {iteration}")

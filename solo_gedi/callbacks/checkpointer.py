@@ -61,6 +61,7 @@ class Checkpointer(Callback):
         """Save, and only then drop the checkpoint before; weights that are broken are not saved."""
         epoch = trainer.current_epoch
         last = trainer.should_stop or epoch + 1 == trainer.max_epochs
+        last = last or 0 <= trainer.max_steps <= trainer.global_step
         if epoch % self.frequency and not last:
             return
         refuse_broken_weights(pl_module, trainer.global_step)

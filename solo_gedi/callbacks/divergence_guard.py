@@ -1,6 +1,7 @@
 """Watches energy-based training for divergence, and goes back to the last good state."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ class DivergenceGuard(Callback):
         snapshot_every: steps between the states that are kept.
 
     Attributes:
-        events: how often training has diverged; logged as `divergence_events`.
+        events: what ran away each time, and when; their number is logged as `divergence_events`.
 
     Raises:
         DivergenceError: for an unknown policy.
@@ -65,7 +66,8 @@ class DivergenceGuard(Callback):
         self.policy, self.max_recoveries = policy, max_recoveries
         self.limit, self.jump = limit, jump
         self.check_every, self.snapshot_every = check_every, snapshot_every
-        self.events = 0
+        self.events: list[str] = []
+        self._seen = 0  # the last step that was looked at, or passed over
         self._means: dict[str, float] = {}
         self._snapshots: list[_Snapshot] = []  # the last two
 
@@ -75,36 +77,39 @@ class DivergenceGuard(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.events, self._means = state_dict["events"], dict(state_dict["means"])
+        self.events, self._means = list(state_dict["events"]), dict(state_dict["means"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the state that training starts from."""
         # A resumed optimizer knows its halved rate, the sampler's config does not.
-        _scale_steps(pl_module, 0.5 ** max(0, self.events - 1))
+        _scale_steps(pl_module, step_size_factor(self.events))
         self._snapshots = [_snapshot(trainer, pl_module)]
+        self._seen = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look, and keep the state or go back."""
-        if self.policy == "ignore":
-            return
         step = trainer.global_step
+        # Within accumulated batches the step stands still, and half a gradient is waiting.
+        if self.policy == "ignore" or step == self._seen:
+            return
+        self._seen = step
         due = step % self.snapshot_every == 0
-        if not (due or step % self.check_every == 0 or trainer.is_last_batch):
+        # Chains are made in the first step, after the first state was kept.
+        buffer: Any = getattr(pl_module, "replay_buffer", None)
+        made = buffer is not None and self._snapshots[0].chains is None
+        if not (due or made or step % self.check_every == 0 or trainer.is_last_batch):
             return
         problem = next(filter(None, gather(self._problem(pl_module))), None)
         if problem is not None:
             self._diverged(trainer, pl_module, problem)
+        elif made:
+            self._snapshots = [self._snapshots[0]._replace(chains=buffer.chains.clone())]
         elif due:
             self._snapshots = [*self._snapshots[-1:], _snapshot(trainer, pl_module)]
-        pl_module.log(
-            "divergence_events", float(self.events), on_step=False, on_epoch=True, reduce_fx="max"
-        )
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Whatever the policy, no run ends well with weights that are not finite."""
-        refuse_broken_weights(pl_module, trainer.global_step)
+        events = float(len(self.events))
+        pl_module.log("divergence_events", events, on_step=False, on_epoch=True, reduce_fx="max")
 
     def _problem(self, pl_module: Any) -> str | None:
         """What is wrong with the last step, if anything; else take note of its sizes."""
@@ -122,9 +127,9 @@ class DivergenceGuard(Callback):
         return None
 
     def _diverged(self, trainer: Trainer, pl_module: Any, problem: str) -> None:
-        self.events += 1
-        what = f"training diverged at step {trainer.global_step}: {problem}"
-        if self.policy == "raise" or self.events > self.max_recoveries:
+        self.events.append(f"step {trainer.global_step}: {problem}")
+        what = f"training diverged at {self.events[-1]}"
+        if self.policy == "raise" or len(self.events) > self.max_recoveries:
             tried = f", and again after {self.max_recoveries} recoveries"
             raise DivergenceError(
                 f"{what}{tried if self.policy == 'recover' else ''}. Try a method_kwargs.energy_l2 "
@@ -137,14 +142,23 @@ class DivergenceGuard(Callback):
             # The schedule goes on, so the rates stay those of now.
             rates = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": rates})
-        if snapshot.chains is not None:
-            buffer = pl_module.replay_buffer
-            buffer.chains = snapshot.chains.clone()
-            buffer.generator.manual_seed(buffer.generator.initial_seed() + 7919 * self.events)
-        if self.events > 1:
+        if (buffer := pl_module.replay_buffer) is not None:
+            seed = buffer.generator.initial_seed() + 7919 * len(self.events)
+            buffer.generator.manual_seed(seed)
+            if snapshot.chains is None:
+                buffer.restart()
+            else:
+                buffer.chains = snapshot.chains.clone()
+        gentler = ""
+        if len(self.events) > 1:
             _halve(trainer, pl_module)
-        gentler = " at half the learning rate and step size" if self.events > 1 else ""
+            gentler = " at half the learning rate and step size"
         print(f"{what}. Going on from step {snapshot.step}{gentler}.", flush=True)
+
+
+def step_size_factor(events: Sequence[str]) -> float:
+    """What the sampler's step size is multiplied by after these events."""
+    return 0.5 ** max(0, len(events) - 1)
 
 
 def refuse_broken_weights(pl_module: LightningModule, step: int) -> None:

@@ -62,6 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--cluster", choices=("slurm", "local", "debug"), help="run cells through submitit")
     add("--partition", help="of the cluster")
     add("--gpus", type=int, default=1, help="of a cell on the cluster")
+    add("--cpus", type=int, default=8, help="of a cell on the cluster")
     add("--time", type=int, default=24 * 60, help="minutes for a cell on the cluster")
     add("overrides", nargs="*", metavar="key=value", help="of every cell's config")
     given = parser.parse_intermixed_args(arguments)
@@ -100,6 +101,7 @@ def _run(cells: list[Cell], given: argparse.Namespace, out: Path) -> None:
     if given.cluster is not None:
         # submitit's local executor hides every GPU from a job that asks for none.
         parameters.update(timeout_min=given.time, gpus_per_node=given.gpus)
+        parameters.update(cpus_per_task=given.cpus)
     if given.cluster == "slurm":
         parameters.update(slurm_partition=given.partition)
     start = time.perf_counter()

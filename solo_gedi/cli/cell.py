@@ -5,6 +5,7 @@ from pathlib import Path
 
 from solo_gedi.cli import checkpoints, config, evaluate
 from solo_gedi.cli.pretrain import pretrain
+from solo_gedi.core import processes
 from solo_gedi.files import check_folder, write_json
 
 
@@ -30,6 +31,8 @@ def main(arguments: list[str]) -> None:
     run = _finished(given.folder / cfg.method, cfg.max_epochs)
     if run is None:
         run = pretrain(cfg)[1].folder
+        if not processes.leave():
+            return  # the first of the processes evaluates, alone
     pretrained = time.perf_counter()
     metrics = evaluate.evaluate(run, given)
     metrics["seconds"] = {

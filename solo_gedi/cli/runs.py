@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from solo_gedi.callbacks import AtomicCheckpointIO, Checkpointer, GracefulStop, RandomState
+from solo_gedi.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.cli import checkpoints
 from solo_gedi.cli.loggers import loggers_of
 from solo_gedi.errors import ConfigError, DivergenceError, reason
@@ -85,7 +86,10 @@ class Run:
             return
         checkpoint = checkpoints.load(self.resume_from)
         saved = checkpoints.saved_config(self.resume_from)
-        for key in ("method", "optimizer.name", "scheduler.name"):
+        keys = ["method", "optimizer.name", "scheduler.name"]
+        if checkpoint.get("replay_buffers"):  # whose chains have the images' size
+            keys.append("augmentations[0].crop_size")
+        for key in keys:
             before, now = OmegaConf.select(saved or self.cfg, key), OmegaConf.select(self.cfg, key)
             if before not in (None, now):
                 raise ConfigError(
@@ -132,6 +136,7 @@ class Run:
         try:
             trainer = self._trainer(settings, callbacks)
             self._fit(trainer, model, train, val)
+            refuse_broken_weights(model, trainer.global_step)
         except DivergenceError:
             raise
         except ConfigError:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from solo_gedi import evaluation, hosts
 from solo_gedi.benchmark.report import Figure, Table, Text, write_report
+from solo_gedi.callbacks.divergence_guard import step_size_factor
 from solo_gedi.callbacks.sample_grid import save_grid
 from solo_gedi.cli import loaders, trained
 from solo_gedi.cli.linear import linear
@@ -92,7 +93,7 @@ class Evaluation:
         points = torch.cat([x for x, _ in self.test_loader])
 
         def cluster_of(x: Tensor) -> Tensor:
-            return evaluation.scores(model(x), model).argmax(1)
+            return evaluation.scores(model(x.to(model.device)), model).argmax(1).cpu()
 
         with torch.inference_mode():
             draw = partial(
@@ -138,20 +139,29 @@ class Evaluation:
         run, space = self.run, self.run.space
         own = run.cfg.data.dataset
         scores = {own: evaluation.ood_scores(run.model, space, self.test_loader)}
+        missing = []
         for name in filter(None, self.given.ood.split(",")):
-            other: Any
-            if make := evaluation.SYNTHETIC.get(name):
-                if name == "shuffled" and self.is_points:
-                    continue
-                other = [(make(x, space), y) for x, y in self.test_loader]
-            else:
-                other = loaders.plain_loader(loaders.other_data(run.cfg, name), train=False)
-            scores[name] = evaluation.ood_scores(run.model, space, other)
+            if name == "shuffled" and self.is_points:
+                continue
+            try:
+                scores[name] = evaluation.ood_scores(run.model, space, self._other(name))
+            except ConfigError as error:
+                missing.append(str(error))
+                continue
             for score, label in SCORES.items():
                 auroc = evaluation.auroc(scores[own][score], scores[name][score])
                 self.add("ood", f"{label}, against {name}", auroc=auroc)
-        note = "Higher means in-distribution, for every score."
-        plots.score_histograms(scores, self.draw("ood", "Out-of-distribution scores", note))
+        if len(scores) > 1:
+            note = "Higher means in-distribution, for every score."
+            plots.score_histograms(scores, self.draw("ood", "Out-of-distribution scores", note))
+        if missing:
+            raise ConfigError("; ".join(missing))
+
+    def _other(self, name: str) -> Any:
+        """Batches of a data set that the method was not trained on."""
+        if make := evaluation.SYNTHETIC.get(name):
+            return [(make(x, self.run.space), y) for x, y in self.test_loader]
+        return loaders.plain_loader(loaders.other_data(self.run.cfg, name), train=False)
 
     def fid(self) -> None:
         """Fréchet distance between samples and the test set."""
@@ -194,7 +204,8 @@ class Evaluation:
             drawn = self._sample(self._chains(start, number), steps)
             draw = plots.draw_images
             if self.is_points:
-                density = evaluation.log_density_of(self.run.model, space)
+                log_p = evaluation.log_density_of(self.run.model, space)
+                density = partial(self._on_cpu, log_p)
                 draw = partial(plots.draw_energy, density=density, box=space.high)
             else:
                 for count, images in drawn.items():
@@ -204,11 +215,15 @@ class Evaluation:
             }
             plots.save_panels(panels, self.draw(f"samples_{start}", f"Samples from {title}", note))
 
+    def _on_cpu(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return function(x.to(self.run.model.device)).cpu()
+
     def _sgld(self) -> SGLD:
-        """The run's own sampler, or that of Tables 3 and 5."""
+        """The run's own sampler, as it ended, or that of Tables 3 and 5."""
         defaults = SGLD(step_size=5e-5) if self.is_points else SGLD()
         own = (self.run.cfg.get("method_kwargs") or {}).get("sgld") or {}
         merged: Any = OmegaConf.merge(OmegaConf.structured(defaults), own)
+        merged.step_size *= step_size_factor(self.run.events)
         return merged
 
     def _chains(self, start: str, number: int) -> Tensor:
@@ -225,7 +240,10 @@ class Evaluation:
         run, sgld = self.run, self._sgld()
         generator = torch.Generator(run.model.device).manual_seed(0)
         return evaluation.draw_samples(
-            run.model, run.space, chains, steps, sgld.step_size, sgld.noise_std, generator=generator
+            *(run.model, run.space, chains, steps, sgld.step_size, sgld.noise_std),
+            max_grad_norm=sgld.max_grad_norm,
+            box=run.space.box if sgld.clip_samples else None,
+            generator=generator,
         )
 
     def write(self, not_done: dict[str, str]) -> dict[str, Any]:
@@ -239,6 +257,7 @@ class Evaluation:
             "host": hosts.describe(),
             "checkpoint": run.checkpoint.name,
             "epochs": run.epochs,
+            "divergence": run.events,
             "config": OmegaConf.to_container(cfg),
             "results": self.results,
             "not_done": not_done,
@@ -251,6 +270,9 @@ class Evaluation:
         )
         rows = [{k: v for k, v in row.items() if k != "task"} for row in self.results]
         parts: list[Text | Table | Figure] = [Text("The run", about), Table("Numbers", rows)]
+        if run.events:
+            undone = [{"undone by the divergence guard": event} for event in run.events]
+            parts.append(Table("Divergence", undone))
         if not_done:
             parts.append(Table("Not done", [{"task": k, "reason": v} for k, v in not_done.items()]))
         write_report(run.folder / "report.html", cfg.name, [*parts, *self.figures])

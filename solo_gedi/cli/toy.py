@@ -60,7 +60,9 @@ def main(arguments: list[str]) -> None:
             begin = time.perf_counter()
             metrics = evaluate.evaluate(folder, how)
             metrics["seconds"] = {**seconds, "evaluate": _since(begin)}
-            how.tasks = how.tasks.replace(",samples", "")  # pictures of one seed will do
+            # Pictures of one seed will do.
+            others = [task for task in how.tasks.split(",") if task != "samples"]
+            how.tasks = ",".join(others) or how.tasks
         write_json(folder / "metrics.json", metrics)
 
 

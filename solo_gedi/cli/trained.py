@@ -1,6 +1,6 @@
 """A pretrained method, read back from the folder of its run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -30,6 +30,7 @@ class Trained:
         model: with the checkpoint's weights, on the GPU where there is one.
         chains: (n, ...) of the replay buffers of all processes; None for a method without.
         epochs: how many it was trained for.
+        events: what the divergence guard had to undo, and when.
     """
 
     checkpoint: Path
@@ -37,6 +38,7 @@ class Trained:
     model: hosts.BaseMethod
     chains: Tensor | None
     epochs: int
+    events: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -89,4 +91,5 @@ def load(path: Path, overrides: DictConfig | None = None) -> Trained:
         model=model.to("cuda" if torch.cuda.is_available() else "cpu").eval(),
         chains=torch.cat(buffers) if buffers else None,
         epochs=saved.get("epoch", -1) + 1,
+        events=saved.get("callbacks", {}).get("DivergenceGuard", {}).get("events", []),
     )

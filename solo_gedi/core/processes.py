@@ -20,6 +20,14 @@ def world_size() -> int:
     return dist.get_world_size() if distributed() else 1
 
 
+def leave() -> bool:
+    """End the process group, if there is one; whether this process is the first of it."""
+    first = rank() == 0
+    if distributed():
+        dist.destroy_process_group()
+    return first
+
+
 def gather(item: Any) -> list[Any]:
     """Every process's item, on every process, in the order of their ranks."""
     if not distributed():

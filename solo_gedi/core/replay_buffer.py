@@ -55,6 +55,10 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return len(self.chains)
 
+    def restart(self) -> None:
+        """Start every chain afresh."""
+        self.chains = self._fresh(len(self))
+
     def _fresh(self, n: int) -> Tensor:
         return self._init_fn((n, *self.sample_shape), generator=self.generator, device=self.device)
 
@@ -91,7 +95,8 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """The chains and the generator's state; tensors and builtins only."""
         generator = None if self.generator is None else self.generator.get_state()
-        return {"chains": self.chains, "generator": generator, "device": self.device.type}
+        # On the CPU, or other processes would read these chains onto this one's GPU.
+        return {"chains": self.chains.cpu(), "generator": generator, "device": self.device.type}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up saved chains, and the randomness too if saved on the same kind of device.

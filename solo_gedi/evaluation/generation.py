@@ -7,7 +7,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from solo_gedi.core import evaluation_mode, sample_sgld
@@ -26,7 +26,7 @@ def draw_samples(
     noise_std: float,
     *,
     batch_size: int = 400,
-    generator: Generator | None = None,
+    **sampler: Any,
 ) -> dict[int, Tensor]:
     """Move chains by SGLD and keep what they are after each of some numbers of steps.
 
@@ -38,7 +38,7 @@ def draw_samples(
         step_size: factor of the gradient.
         noise_std: standard deviation of the noise of a step.
         batch_size: chains moved at once.
-        generator: source of the noise, on the model's device.
+        sampler: more of `sample_sgld`; a generator must be on the model's device.
 
     Returns:
         steps -> (n, ...) on the CPU.
@@ -49,7 +49,7 @@ def draw_samples(
         for x in chains.split(batch_size):
             x, done = x.to(model.device), 0
             for count in steps:
-                x = sample_sgld(density, x, count - done, step_size, noise_std, generator=generator)
+                x = sample_sgld(density, x, count - done, step_size, noise_std, **sampler)
                 drawn[count].append(x.cpu())
                 done = count
     return {count: torch.cat(parts) for count, parts in drawn.items()}

@@ -150,7 +150,9 @@ class GEDI(BaseMethod):
         if densities:
             metrics["train_data_energy"] = -densities["data_log_density"].mean()
             metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
-        self.watched.update({name: value.detach() for name, value in metrics.items()})
+        # Energies and scores are of a size that can be judged, their squares are not.
+        squares = ("train_energy_l2_loss", "train_grad_penalty_loss")
+        self.watched.update({n: v.detach() for n, v in metrics.items() if n not in squares})
         metrics["train_cluster_entropy"] = cluster_entropy(logits[0].detach())
         metrics["train_clusters_used"] = clusters_used(logits[0])
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
@@ -191,7 +193,9 @@ class GEDI(BaseMethod):
         grad_norms: list[Tensor] = []
         with evaluation_mode(self.backbone, self.projector):
             if self.sampler_precision == "auto":
-                self.sampler_precision, why = choose_precision(self.log_density, chains)
+                choice, why = choose_precision(self.log_density, chains)
+                # All processes as one: bf16 where each of them has found it faster.
+                self.sampler_precision = "bf16" if set(gather(choice)) == {"bf16"} else "fp32"
                 if rank() == 0:
                     print(f"The sampler runs in {self.sampler_precision}: {why}.", flush=True)
             samples = sample_sgld(

@@ -18,11 +18,22 @@ PROGRAM = """
 import json, os, pathlib, signal, sys, time
 what, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 print("threads", os.environ.get("OMP_NUM_THREADS"))
+print("gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
 (folder / "starts").open("a").write("x")
 if what == "fail":
     sys.exit("train loss is NaN at step 120")
 if what == "die":
     os.kill(os.getpid(), signal.SIGSEGV)
+if what == "pair":  # waits for another one that runs on another GPU at the same time
+    mark = folder.parents[1] / f"gpu{os.environ['CUDA_VISIBLE_DEVICES']}"
+    mark.write_text("")
+    others = {mark.with_name("gpu0"), mark.with_name("gpu1")} - {mark}
+    for _ in range(100):
+        time.sleep(0.1)
+        if all(other.exists() for other in others):
+            break
+    else:
+        sys.exit("no other cell on the other GPU")
 if what == "quiet":
     sys.exit()
 if what == "sleep":
@@ -72,6 +83,23 @@ def test_threads_are_shared_out_unless_the_user_did(cell, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     list(scheduler.run([cell("b")], jobs=2))
     assert "threads 1" in (cell("b").folder / "log.txt").read_text()
+
+
+def test_cells_at_once_have_a_gpu_each(cell, monkeypatch):
+    monkeypatch.setattr(scheduler.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cells = [cell(f"m{i}", "pair") for i in range(4)]
+    list(scheduler.run(cells, jobs=2))
+    logs = [(c.folder / "log.txt").read_text() for c in cells]
+    assert all(("gpu 0" in log) != ("gpu 1" in log) for log in logs)
+    assert all(c.is_done for c in cells)
+    list(scheduler.run([cell("alone")], jobs=1))
+    assert "gpu None" in (cell("alone").folder / "log.txt").read_text()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    list(scheduler.run([cell("a"), cell("b")], jobs=2))
+    logs = [(cell(name).folder / "log.txt").read_text() for name in "ab"]
+    assert any("gpu 5" in log for log in logs)
+    assert any("gpu 7" in log for log in logs)
 
 
 def test_a_failure_fails_its_cell_alone_and_its_reason_is_in_the_table(cell):

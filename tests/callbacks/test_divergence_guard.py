@@ -62,7 +62,39 @@ def test_recovers_from_one_bad_step(poisoned, what, capsys):
     (saved,) = run.folder.glob("*-ep=3.ckpt")
     checkpoint = torch.load(saved, weights_only=True)
     assert all(v.isfinite().all() for v in checkpoint["state_dict"].values())
-    assert checkpoint["callbacks"]["DivergenceGuard"]["events"] == 1
+    (event,) = checkpoint["callbacks"]["DivergenceGuard"]["events"]
+    assert event.startswith("step 7: ")
+
+
+@pytest.mark.parametrize("snapshot_every", [2, 200])
+def test_chains_that_ran_away_are_given_up_with_the_weights(poisoned, snapshot_every):
+    """Noticed only after broken weights have moved chains, with or without a later state."""
+    model, run, _, _ = poisoned(
+        [7], nan, "divergence.check_every=5", f"divergence.snapshot_every={snapshot_every}"
+    )
+    assert events_of(run)[-1] == 1
+    assert model.replay_buffer.chains.isfinite().all()
+
+
+def test_chains_that_run_away_at_once_are_started_afresh(poisoned):
+    model, run, _, _ = poisoned([1], nan, "divergence.check_every=10")
+    assert events_of(run)[-1] == 1
+    assert model.replay_buffer.chains.isfinite().all()
+
+
+def test_half_a_gradient_is_not_carried_over(poisoned):
+    """The fourth batch is the first of two whose gradients are accumulated."""
+    model, run, _, _ = poisoned([4], nan, "accumulate_grad_batches=2")
+    assert events_of(run)[-1] == 1
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_squares_of_energies_are_not_judged_by_their_size(load_config):
+    """Energies of about -log 10 are below this limit, their mean square is above it."""
+    guard = ("+divergence.policy=raise", "+divergence.limit=4.5", "+divergence.check_every=1")
+    model, _ = pretrain(load_config("jem", *guard, "method_kwargs.energy_l2=0.02"))
+    energy = model.watched["train_data_energy"].square()
+    assert energy > 4.5
 
 
 def test_becomes_gentler_from_the_second_time_on(poisoned):
