@@ -10,7 +10,7 @@ from solo_gedi.cli import config, loaders, runs
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 VARIANTS = ["gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem", "swav", "barlow"]
-SUITES = ["toy", "digits", "svhn", "cifar", "custom"]
+IMAGES = ["digits", "svhn", "cifar", "custom"]
 
 
 def configs(kind):
@@ -25,8 +25,9 @@ def load(kind, path, *overrides):
 
 
 def test_every_suite_has_every_method():
-    expected = [f"{s}/{m}.yaml" for s in SUITES for m in VARIANTS]
-    assert configs("pretrain") == sorted([*expected, "toy/gedi_paper.yaml"])
+    expected = [f"{s}/{m}.yaml" for s in ("toy", *IMAGES) for m in VARIANTS]
+    fast = [f"{s}/gedi_fast.yaml" for s in IMAGES]
+    assert configs("pretrain") == sorted([*expected, *fast, "toy/gedi_paper.yaml"])
 
 
 @pytest.mark.parametrize("path", configs("pretrain"))
@@ -87,6 +88,15 @@ def test_numbers_are_the_papers(which):
     assert cfg.max_epochs == epochs
     if path.startswith("toy"):
         assert cfg.max_epochs * cfg.limit_train_batches == 20_000
+
+
+@pytest.mark.parametrize("suite", IMAGES)
+def test_fast_recipe_departs_from_gedi_in_the_sampler_alone(suite):
+    ours, fast = (load("pretrain", f"{suite}/{name}.yaml") for name in ("gedi", "gedi_fast"))
+    assert fast.method_kwargs.sgld.num_steps == 1
+    for cfg in (ours, fast):
+        del cfg.name, cfg.method_kwargs.sgld
+    assert fast == ours
 
 
 @pytest.mark.parametrize("method", VARIANTS)

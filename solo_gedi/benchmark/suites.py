@@ -10,7 +10,7 @@ from pathlib import Path
 from solo_gedi.errors import ConfigError
 
 GRID = (0, 10, 20, 30, 40, 50)  # Figure 2's loss weights
-IMAGE_METHODS = ("jem", "barlow", "swav", "gedi_nogen", "gedi")
+IMAGE_METHODS = ("jem", "barlow", "swav", "gedi_nogen", "gedi", "gedi_fast")
 TOY_METHODS = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
 
 
