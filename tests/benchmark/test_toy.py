@@ -166,6 +166,13 @@ def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
         ToyTraining(toy_config("gedi", "dataset=circles", "scheduler.warmup_epochs=1"), [0])
     with pytest.raises(ConfigError, match="not a toy set"):
         ToyTraining(load_config("gedi"), [0])
+    for given in (
+        *("precision=16-mixed", "accumulate_grad_batches=4", "+gradient_clip_val=0.1"),
+        *("+max_steps=7", "+optimizer.kwargs.betas=[0.0,0.1]"),
+    ):
+        key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
+        with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
+            ToyTraining(toy_config("gedi", given), [0])
 
 
 def test_command_writes_what_evaluate_reads(console, scripts, tmp_path):

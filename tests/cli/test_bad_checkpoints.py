@@ -137,6 +137,7 @@ NOT_OF_THIS_RUN = {
     "resume gedi method_kwargs.sgld.buffer_size=60 max_epochs=2": (
         (None, r"buffer_size=60, but the checkpoint has 50 chains"),
     ),
+    "resume gedi augmentations.0.crop_size=6": ((None, r"crop_size=8.*crop_size=6"),),
     "resume gedi": (
         (saved(lambda content: {"state_dict": content["state_dict"]}), r"holds weights alone"),
     ),

@@ -110,10 +110,11 @@ def test_what_cannot_be_done_is_named_and_the_rest_goes_on(load_config, tmp_path
         run,
         evaluate.options(
             *("--tasks", "fid,ood,clustering", "--inception-weights", "other.pth"),
-            *("--ood", "custom:empty"),
+            *("--ood", "custom:empty,uniform"),
         ),
     )
-    assert {row["task"] for row in metrics["results"]} == {"clustering"}
+    assert {row["task"] for row in metrics["results"]} == {"clustering", "ood"}
+    assert all("against uniform" in protocol for protocol in values(metrics, "ood", "auroc"))
     assert "Inception weights of FID could not be loaded" in metrics["not_done"]["fid"]
     assert "data.val_path=empty" in metrics["not_done"]["ood"]
     assert "not done" in capsys.readouterr().out

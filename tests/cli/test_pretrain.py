@@ -35,6 +35,14 @@ def test_toy_configs_train(load_config, method, dataset):
     assert only(run.folder.glob("*.ckpt"))
 
 
+def test_a_run_of_some_steps_ends_with_a_checkpoint(load_config):
+    cfg = load_config("gedi", "+max_steps=4", "max_epochs=9")
+    cfg.checkpoint.frequency = 10
+    _, run = pretrain(cfg)
+    (saved,) = run.folder.glob("*.ckpt")
+    assert torch.load(saved, weights_only=True)["global_step"] == 4
+
+
 def test_logged_metrics_name_every_term(load_config):
     _, run = pretrain(load_config("gedi"))
     header = (run.folder / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]

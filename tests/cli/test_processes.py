@@ -1,5 +1,6 @@
 """Two processes on the CPU, as a user starts them."""
 
+import json
 import shutil
 
 import pytest
@@ -23,6 +24,21 @@ def train(console, scripts, tmp_path):
         return torch.load(path, weights_only=True)
 
     return run
+
+
+def test_a_cell_of_two_processes_is_evaluated_by_one(console, scripts, tmp_path):
+    done = console(
+        *("solo-gedi", "cell", "out", "--config-path", scripts / "pretrain" / "digits"),
+        *("--config-name", "gedi", "--tasks", "clustering,linear", "probe.max_epochs=1"),
+        *("devices=2", "accelerator=cpu", "strategy=ddp", "backbone.kwargs.width=8"),
+        *("+limit_train_batches=3", "+limit_val_batches=1", "optimizer.batch_size=32"),
+        *("data.num_workers=0", "max_epochs=1", "method_kwargs.sgld.num_steps=2"),
+        "method_kwargs.sgld.buffer_size=100",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("clustering ...") == 1
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {row["task"] for row in metrics["results"]} == {"clustering", "linear"}
 
 
 def chains(checkpoint):

@@ -96,6 +96,8 @@ def test_samples_are_kept_on_their_way():
     drawn = draw_samples(Well(), space, chains, (0, 1, 10), 0.1, 0.0, batch_size=3)
     for steps, samples in drawn.items():
         torch.testing.assert_close(samples - 0.5, (chains - 0.5) * 0.9**steps)
+    boxed = draw_samples(Well(), space, chains, (1,), 0.1, 0.0, box=(1.2, 1.6))[1]
+    torch.testing.assert_close(boxed, drawn[1].clamp(1.2, 1.6))
 
 
 def test_long_chains_have_the_models_distribution():
