@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -74,10 +75,14 @@ def two_views(given: argparse.Namespace) -> list[Any]:
 
 
 def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of functions that are called in turn, after one call to warm up."""
+    """Median milliseconds of functions that take turns, after one call each to warm up.
+
+    In another order every round: what a function leaves in caches and memory slows the next.
+    """
+    order = random.Random(0)  # noqa: S311
     milliseconds: dict[str, list[float]] = {name: [] for name in work}
     for done in range(rounds + 1):
-        for name, function in work.items():
+        for name, function in order.sample(list(work.items()), len(work)):
             start = time.perf_counter()
             function()
             if torch.cuda.is_available():

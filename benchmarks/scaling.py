@@ -48,9 +48,8 @@ def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tu
     model.sampler_precision = "fp32"
     step: nn.Module = _Step(model)
     if given.processes > 1:
-        backend = "nccl" if given.device == "cuda" else "gloo"
         dist.init_process_group(
-            backend, init_method=f"file://{store}", rank=rank, world_size=given.processes
+            "gloo", init_method=f"file://{store}", rank=rank, world_size=given.processes
         )
         step = DistributedDataParallel(step)
     work = step_of(step, two_views(given))
@@ -86,6 +85,8 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     for factor, values in FACTORS.items():
         first = 0.0
+        if factor == "processes" and given.device == "cuda":
+            continue  # a GPU is not shared by NCCL's processes
         for value in values:
             settings = {**vars(given), "processes": 1, "buffer": 1_000, factor: value}
             each = argparse.Namespace(**settings)

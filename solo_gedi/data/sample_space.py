@@ -67,4 +67,4 @@ class SampleSpace:
 
     def uniform(self, shape: Sequence[int], **kwargs: Any) -> Tensor:
         """Fresh chains, uniform over the box; keywords as for `torch.rand`."""
-        return torch.rand(*shape, **kwargs) * (self.high - self.low) + self.low
+        return torch.rand(*shape, **kwargs).mul_(self.high - self.low).add_(self.low)
