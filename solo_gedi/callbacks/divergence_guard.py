@@ -95,21 +95,23 @@ class DivergenceGuard(Callback):
         if self.policy == "ignore" or step == self._seen:
             return
         self._seen = step
+        self._keep_first_chains(pl_module)
         due = step % self.snapshot_every == 0
-        # Chains are made in the first step, after the first state was kept.
-        buffer: Any = getattr(pl_module, "replay_buffer", None)
-        made = buffer is not None and self._snapshots[0].chains is None
-        if not (due or made or step % self.check_every == 0 or trainer.is_last_batch):
+        if not (due or step % self.check_every == 0 or trainer.is_last_batch):
             return
         problem = next(filter(None, gather(self._problem(pl_module))), None)
         if problem is not None:
             self._diverged(trainer, pl_module, problem)
-        elif made:
-            self._snapshots = [self._snapshots[0]._replace(chains=buffer.chains.clone())]
         elif due:
             self._snapshots = [*self._snapshots[-1:], _snapshot(trainer, pl_module)]
         events = float(len(self.events))
         pl_module.log("divergence_events", events, on_step=False, on_epoch=True, reduce_fx="max")
+
+    def _keep_first_chains(self, pl_module: LightningModule) -> None:
+        """Chains are made in the first step, after the first state was kept."""
+        first, buffer = self._snapshots[0], getattr(pl_module, "replay_buffer", None)
+        if first.chains is None and buffer is not None and bool(buffer.chains.isfinite().all()):
+            self._snapshots[0] = first._replace(chains=buffer.chains.clone())
 
     def _problem(self, pl_module: Any) -> str | None:
         """What is wrong with the last step, if anything; else take note of its sizes."""

@@ -143,7 +143,7 @@ def test_gradient_penalty_is_that_of_the_density_in_sample_space(build, norm):
         model.mixes_batch, model.num_large_crops, model.num_crops = True, 2, 2
     data = batch(n=2)
     loss = model.training_step(data, 0)
-    penalty = model.watched["train_grad_penalty_loss"]
+    penalty = model.logged["train_grad_penalty_loss"].detach()
     loss.backward()
     assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
 
