@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from solo_gedi.backbones import EnergyResNet8
+from solo_gedi.backbones.energy_resnet8 import PooledConv2d
 
 
 def count(model):
@@ -56,6 +57,19 @@ def test_network_agrees_with_a_plain_reading_of_table_4(channels, size):
         torch.nn.init.normal_(parameter, std=0.3)
     images = torch.randn(2, channels, size, size, dtype=torch.float64)
     torch.testing.assert_close(model(images), reference(model.state_dict(), images))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (4, 5)])
+def test_pooled_convolution_is_pooling_after_the_convolution(size):
+    torch.manual_seed(0)
+    layer = PooledConv2d(3, 5, 3, padding=1).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    pooled = F.avg_pool2d(F.conv2d(x, layer.weight, layer.bias, padding=1), 2)
+    torch.testing.assert_close(layer(x), pooled)
+    values = [x, layer.weight, layer.bias]
+    loss = torch.randn_like(pooled)
+    expected = torch.autograd.grad((pooled * loss).sum(), values)
+    torch.testing.assert_close(torch.autograd.grad((layer(x) * loss).sum(), values), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
