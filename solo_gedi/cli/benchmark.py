@@ -52,7 +52,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("suite", choices=SUITES)
     add("--methods", default="", help="comma-separated; all of the suite's if not given")
-    add("--seeds", type=_seeds, default="5", help="how many, or which: 5, or 0,1,2,3,4")
+    add("--seeds", type=_seeds, default="5", help="how many, or which: 5, or 0,1,2, or 3,")
     add("--jobs", type=int, default=2, help="cells at once on this machine")
     add("--out", type=Path, help="folder of the results; runs/SUITE if not given")
     add("--scripts", type=Path, default=Path("scripts"), help="folder of the configs")
@@ -69,7 +69,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if given.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {given.jobs}")
     if not given.seeds:
-        raise ConfigError("--seeds must be at least 1, or a list as 0,1,2: got no seed")
+        raise ConfigError("--seeds must be at least 1, or a list as 0,1,2 or 0, alone: got no seed")
     return given
 
 

@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def numbers(text: str) -> list[int]:
-    """Comma-separated seeds, each once: no two runs may share a folder."""
-    given = [number.strip() for number in text.split(",")]
+    """Comma-separated seeds, `3,` for one alone, each once: no two runs may share a folder."""
+    given = [number.strip() for number in text.removesuffix(",").split(",")]
     if not all(number.isdecimal() for number in given):
         raise argparse.ArgumentTypeError(f"must be a number or a list as 0,1,2, got {text!r}")
     return list(dict.fromkeys(map(int, given)))

@@ -97,11 +97,13 @@ def test_output_may_be_read_in_part(console, scripts):
     assert not done.stderr
 
 
-def test_what_is_named_twice_is_run_once(console, scripts):
-    twice = ("--methods", "swav,swav", "--seeds", "3,3", "--scripts", scripts, "--dry-run")
+@pytest.mark.parametrize("seeds", ["3,3", "3,"])
+def test_one_seed_may_be_chosen_and_what_is_named_twice_is_run_once(console, scripts, seeds):
+    twice = ("--methods", "swav,swav", "--seeds", seeds, "--scripts", scripts, "--dry-run")
     done = console("solo-gedi", "benchmark", "digits", *twice)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1
+    (command,) = done.stdout.splitlines()
+    assert " seed=3" in command
 
 
 @pytest.mark.parametrize(
