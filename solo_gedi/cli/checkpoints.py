@@ -126,6 +126,21 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def of_run(path: Path) -> Path:
+    """The checkpoint that is meant by a file, a run's folder, or that of a benchmark's cell.
+
+    Raises:
+        ConfigError: if a folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    in_cell = [found for run in path.glob("*/*/") if (found := last(run))]
+    found = last(path) or (in_cell[0] if len(in_cell) == 1 else None)
+    if found is None:
+        raise ConfigError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
+    return found
+
+
 def last(folder: Path) -> Path | None:
     """The checkpoint of the last epoch in a run's folder, if it has any."""
     numbered = (path for path in folder.glob("*-ep=*.ckpt") if _epoch(path).isdecimal())

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from solo_gedi import evaluation, hosts
-from solo_gedi.cli import config, trained
+from solo_gedi.cli import checkpoints, config, trained
 from solo_gedi.cli.tasks import TASKS, Evaluation
 from solo_gedi.errors import ConfigError, reason
 
@@ -87,6 +87,8 @@ def check_options(given: argparse.Namespace) -> None:
     ):
         if path is not None and not exists(Path(path)):
             raise ConfigError(f"--{option}={path} does not exist (from {Path.cwd()})")
+    if features not in FEATURES:
+        checkpoints.of_run(Path(features))
     for override in given.overrides:
         if override.find("=") < 1:
             raise ConfigError(f"{override!r} is not an override: key=value")
@@ -99,7 +101,7 @@ def _listed(names: str) -> list[str]:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     parser = config.Parser("solo-gedi evaluate", description=__doc__)
-    parser.add_argument("run", type=Path, help="a checkpoint, or the folder of a run")
+    parser.add_argument("run", type=Path, help="a checkpoint, or the folder of a run or cell")
     add_options(parser)
     parser.add_argument(
         "overrides",

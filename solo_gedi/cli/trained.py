@@ -52,20 +52,16 @@ class Trained:
 
 
 def load(path: Path, overrides: DictConfig | None = None) -> Trained:
-    """Read a checkpoint, or the last one in a run's folder, with the config beside it.
+    """Read a checkpoint, with the config beside it.
 
     Args:
-        path: of either.
+        path: of the file, its run or its cell, see `checkpoints.of_run`.
         overrides: keys of the config to change, as paths of data that have moved.
 
     Raises:
         ConfigError: if there is none, it does not fit its config, or its weights are not finite.
     """
-    if path.is_dir():
-        last = checkpoints.last(path)
-        if last is None:
-            raise ConfigError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
-        path = last
+    path = checkpoints.of_run(path)
     saved = checkpoints.load(path)
     cfg = checkpoints.saved_config(path)
     if cfg is None:

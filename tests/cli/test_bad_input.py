@@ -157,6 +157,7 @@ LINES = {
     "evaluate": r"required: run",
     "evaluate nowhere": r"checkpoint nowhere does not exist",
     "evaluate .": r"holds no checkpoint",
+    "evaluate . --fid-features .": r"holds no checkpoint",
     "evaluate . --tasks cooking": r"--tasks has 'cooking'; choose from clustering",
     "evaluate . --tasks ,": r"--tasks names none",
     "evaluate . --ood imaginary": r"--ood has 'imaginary'",

@@ -173,5 +173,7 @@ def test_cell_goes_on_where_it_was_killed(console, scripts, tmp_path):
     assert "Pretraining" in first.stdout
     assert "Pretraining" not in again.stdout
     assert len(list((tmp_path / "out" / "gedi").iterdir())) == 1
+    by_hand = console("solo-gedi", "evaluate", "out", "--tasks", "triad")
+    assert by_hand.returncode == 0, by_hand.stderr
     after = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert after["results"] == metrics["results"]
