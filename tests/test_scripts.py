@@ -93,7 +93,11 @@ def test_numbers_are_the_papers(which):
 @pytest.mark.parametrize("suite", IMAGES)
 def test_fast_recipe_departs_from_gedi_in_the_sampler_alone(suite):
     ours, fast = (load("pretrain", f"{suite}/{name}.yaml") for name in ("gedi", "gedi_fast"))
-    assert fast.method_kwargs.sgld.num_steps == 1
+    papers, sgld = (cfg.method_kwargs.sgld for cfg in (ours, fast))
+    changed = {"num_steps": 1, "buffer_size": fast.optimizer.batch_size, "reinit_prob": 0.0025}
+    assert sgld == {**papers, **changed}
+    # In moves, a chain lives as long.
+    assert sgld.num_steps / sgld.reinit_prob == papers.num_steps / papers.reinit_prob
     for cfg in (ours, fast):
         del cfg.name, cfg.method_kwargs.sgld
     assert fast == ours
