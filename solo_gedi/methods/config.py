@@ -93,6 +93,8 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         ConfigError: naming the key, what was given and what would be right.
     """
     try:
+        if OmegaConf.is_dict(cfg.method_kwargs):
+            OmegaConf.resolve(cfg.method_kwargs)  # merged, it knows nothing of the other keys
         # A structured config refuses unknown keys and values of another type.
         kwargs: Any = OmegaConf.merge(OmegaConf.structured(defaults), cfg.method_kwargs or {})
     except OmegaConfBaseException as error:

@@ -204,6 +204,11 @@ def test_clusters_default_to_the_number_of_classes(build):
     assert build(method_kwargs={"num_clusters": None}).projector.layers[-1].out_features == 10
 
 
+def test_settings_may_refer_to_other_keys(build):
+    model = build(method_kwargs={"sgld": {"buffer_size": "${optimizer.batch_size}"}})
+    assert model.sgld.buffer_size == model.cfg.optimizer.batch_size
+
+
 def test_config_handed_on_is_plain(build):
     """solo-learn writes it to JSON."""
     import json
