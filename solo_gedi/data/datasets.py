@@ -104,15 +104,15 @@ def _seed() -> int:
 
 
 def _moons(n: int) -> tuple[Tensor, Tensor]:
-    """Two moons as in the generator of reference [7]."""
-    points, labels = make_moons(n, noise=0.1, random_state=_seed())
-    return torch.from_numpy(points * 2 + [-1, -0.2]).float(), torch.from_numpy(labels)
+    """scikit-learn's moons with noise 0.05, shifted and scaled into [-1, 1]."""
+    points, labels = make_moons(n, noise=0.05, random_state=_seed())
+    return torch.from_numpy((points - [0.5, 0.25]) / 1.7).float(), torch.from_numpy(labels)
 
 
 def _circles(n: int) -> tuple[Tensor, Tensor]:
-    """Two circles as in the generator of reference [7]."""
-    points, labels = make_circles(n, factor=0.5, noise=0.08, random_state=_seed())
-    return torch.from_numpy(points * 3).float(), torch.from_numpy(labels)
+    """scikit-learn's circles, of radii 1 and 0.5, with noise 0.05."""
+    points, labels = make_circles(n, factor=0.5, noise=0.05, random_state=_seed())
+    return torch.from_numpy(points).float(), torch.from_numpy(labels)
 
 
 class FreshPoints(IterableDataset):
@@ -153,8 +153,8 @@ def fixed_points(spec: DatasetSpec, seed: int, n: int = 2000) -> tuple[Tensor, T
 DATASETS = {
     "digits": DatasetSpec(10, images=Digits, mean=(0.3,), std=(0.35,)),
     "svhn": DatasetSpec(10, images=_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197)),
-    "moons": DatasetSpec(2, points=_moons, box=4.0),
-    "circles": DatasetSpec(2, points=_circles, box=4.0),
+    "moons": DatasetSpec(2, points=_moons),
+    "circles": DatasetSpec(2, points=_circles),
 }
 
 
