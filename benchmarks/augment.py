@@ -6,7 +6,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from benchmarks.measure import SCRIPTS, Row, interleaved, options, report
 from solo_gedi import hosts
-from solo_gedi.cli import config
+from solo_gedi.config import compose as config
 from solo_gedi.data.batched import BatchedViews
 
 CONTRASTIVE = [

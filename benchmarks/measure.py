@@ -15,8 +15,9 @@ from tabulate import tabulate
 from torch import Tensor
 
 from solo_gedi import hosts
-from solo_gedi.cli import config, runs
+from solo_gedi.config import compose as config
 from solo_gedi.hosts import BaseMethod
+from solo_gedi.training import run as runs
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE.parent / "scripts" / "pretrain" / "cifar"

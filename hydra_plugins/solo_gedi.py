@@ -19,7 +19,7 @@ class SoloGEDIPlugin(SearchPathPlugin):
         if "solo.methods" not in sys.modules:
             return
         try:
-            from solo_gedi.registration import register
+            from solo_gedi.methods.registration import register
 
             register()
         except Exception as error:  # Hydra would hide it, or end a program that does not need us

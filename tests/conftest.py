@@ -28,7 +28,7 @@ def scripts():
 @pytest.fixture
 def load_config(tmp_path):
     """Compose one of the shipped configs, cut down to seconds, as the command line does."""
-    from solo_gedi.cli import config
+    from solo_gedi.config import compose as config
 
     def load(method, *overrides, suite="digits", kind="pretrain"):
         cfg = config.load(SCRIPTS / kind / suite, method, list(overrides))

@@ -55,7 +55,7 @@ def test_importing_the_package_changes_nothing():
 
 
 def test_registering_twice_is_as_registering_once():
-    from solo_gedi.registration import register
+    from solo_gedi.methods.registration import register
 
     register()
     methods, backbones = dict(hosts.METHODS), set(hosts.BACKBONES)

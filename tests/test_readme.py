@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from solo_gedi.methods.config import MethodKwargs
+from solo_gedi.methods.kwargs import MethodKwargs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -15,6 +15,17 @@ COMMANDS = {
 }
 
 
+_MODULES = {
+    "pretrain": "training.pretrain",
+    "linear": "training.linear",
+    "evaluate": "evaluation.evaluate",
+    "benchmark": "comparison.benchmark",
+    "cell": "comparison.cell",
+    "toy": "comparison.toy.study",
+    "demo": "comparison.demo",
+}
+
+
 def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv
@@ -38,7 +49,7 @@ def main() -> None:
     from solo_gedi.errors import ConfigError
 
     try:
-        import_module(f"solo_gedi.cli.{command}").main(arguments)
+        import_module(f"solo_gedi.{_MODULES[command]}").main(arguments)
         sys.stdout.flush()
     except ConfigError as error:
         if debug:

@@ -26,13 +26,13 @@ from solo_gedi.core.processes import gather, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, build_transform, normalization
-from solo_gedi.methods.config import MethodKwargs, with_defaults
+from solo_gedi.methods.kwargs import MethodKwargs, with_defaults
 
 
 class GEDI(BaseMethod):
     """GEnerative and DIscriminative training (Sansone, "The Triad of Failure Modes").
 
-    Extra cfg settings: see `solo_gedi.methods.config.MethodKwargs`.
+    Extra cfg settings: see `solo_gedi.methods.kwargs.MethodKwargs`.
 
     Args:
         cfg: solo-learn's config.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from omegaconf import DictConfig
 
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods.config import MethodKwargs, Weights, with_defaults
 from solo_gedi.methods.gedi import GEDI
+from solo_gedi.methods.kwargs import MethodKwargs, Weights, with_defaults
 
 
 @dataclass

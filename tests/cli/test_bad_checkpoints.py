@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo_gedi.cli import config
-from solo_gedi.cli.pretrain import pretrain
+from solo_gedi.config import compose as config
+from solo_gedi.training.pretrain import pretrain
 
 QUICK = (
     *("enable_progress_bar=false", "+enable_model_summary=false", "auto_resume.enabled=false"),

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from solo_gedi.cli import main
-from solo_gedi.cli.pretrain import pretrain
+from solo_gedi.training.pretrain import pretrain
 
 QUICK = (
     *("enable_progress_bar=false", "+enable_model_summary=false", "auto_resume.enabled=false"),
@@ -123,7 +123,7 @@ def test_what_a_run_has_saved_stays_when_an_image_breaks_later(
     named, folders, monkeypatch, capsys, tmp_path
 ):
     """Epoch 0 ends well; then the data breaks. The checkpoint is there to go on with."""
-    from solo_gedi.callbacks import Checkpointer
+    from solo_gedi.training.callbacks import Checkpointer
 
     save = Checkpointer.on_train_epoch_end
 

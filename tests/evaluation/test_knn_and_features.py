@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from solo_gedi import hosts
 from solo_gedi.evaluation import Features, extract, knn_accuracy
-from solo_gedi.registration import register
+from solo_gedi.methods.registration import register
 
 
 def blobs(n, seed):

@@ -7,7 +7,7 @@ from torch import nn
 
 from solo_gedi import hosts
 from solo_gedi.errors import ConfigError
-from solo_gedi.registration import register
+from solo_gedi.methods.registration import register
 
 CROP = {
     "rrc": {"enabled": True, "crop_min_scale": 0.5, "crop_max_scale": 1.0},

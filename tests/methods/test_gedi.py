@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from solo_gedi import hosts
 from solo_gedi.core import log_density
 from solo_gedi.errors import ConfigError
-from solo_gedi.registration import register
+from solo_gedi.methods.registration import register
 
 
 @pytest.fixture

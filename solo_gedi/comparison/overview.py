@@ -1,0 +1,116 @@
+"""A suite's report: tables, settings and figures of all its cells."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from solo_gedi.comparison import tables
+from solo_gedi.comparison.suites import GRID, Cell
+from solo_gedi.comparison.tables import Results, Row
+from solo_gedi.report.page import Figure, Table, Text, write_report
+from solo_gedi.report.plots import save_figure, save_panels
+
+_NOTES = {
+    "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
+    "on images its values lie near what chance gives as a mean over mini-batches, which the full "
+    "table has, with its chance level, beside the whole set's. ",
+    "OOD AUROC": "Higher scores mean in-distribution. ",
+}
+
+
+def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[Row]:
+    """Write `tables.*`, `results.*` and `report.html` of what has been run so far.
+
+    Returns:
+        The rows of the comparison.
+    """
+    results = tables.read(cells)
+    rows, everything = tables.comparison(results), tables.everything(results)
+    tables.write(rows, out, "tables")
+    tables.write(everything, out, "results")
+    done = sum(cell.is_done for cell in cells)
+    about = f"{done} of {len(cells)} cells have been run. {commands}"
+    note = "".join(n for name, n in _NOTES.items() if any(name in row["measure"] for row in rows))
+    note += "Mean ± standard deviation over the seeds; the paper's values from its Tables 2, 6, 8."
+    parts: list[Text | Table | Figure] = [
+        Text("The suite", about),
+        Table("Beside the paper", [tables.shown(row) for row in rows], note),
+    ]
+    if remarks := tables.remarks(results):
+        parts.append(Table("Not done, or not at once", remarks))
+    for dataset in dict.fromkeys(dataset for dataset, _ in results):
+        parts += _settings(results, dataset)
+        parts += _figures(results, dataset, out)
+        if any(method.startswith("inv=") for name, method in results if name == dataset):
+            parts.append(_sensitivity(rows, dataset, out))
+    parts.append(Table("Where the time went, seconds", _seconds(results)))
+    parts.append(Table("Everything that was measured", [tables.shown(r) for r in everything]))
+    write_report(out / "report.html", title, parts)
+    return rows
+
+
+def _settings(results: dict[tuple[str, str], Results], dataset: str) -> list[Text | Table]:
+    ours, kwargs = tables.settings(results, dataset)
+    same = "Budget, data, augmentations, optimizer and backbone are the same for every method."
+    title = f"Settings on {dataset}"
+    first = Table(f"{title}: what differs", ours) if ours else Text(title, same)
+    return [first, Table(f"{title}: method_kwargs", kwargs)]
+
+
+def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -> list[Figure]:
+    """The pictures of each method's first seed; maps of clusters side by side (Figure 3)."""
+    figures: list[Figure] = []
+    maps: dict[str, Path] = {}
+    for (name, method), found in results.items():
+        if name != dataset or not found.finished:
+            continue
+        first = found.finished[0]
+        for path in [Path(first["folder"]) / figure for figure in first["figures"]]:
+            if path.stem == "clusters" and path.exists():
+                maps[method] = path
+            elif path.exists():
+                title = f"{dataset}, {method}, seed {first['seed']}: {path.stem}"
+                figures.append(Figure(title, path))
+    if maps:
+        path = out / f"clusters_{dataset}.png"
+        panels = {method: partial(_show, picture=picture) for method, picture in maps.items()}
+        save_panels(panels, path, side=2.0)
+        figures.insert(0, Figure(f"Clusters and their regions on {dataset} (Figure 3)", path))
+    return figures
+
+
+def _show(axis: Axes, picture: Path) -> None:
+    axis.imshow(plt.imread(picture))
+    axis.axis("off")
+
+
+def _sensitivity(rows: list[Row], dataset: str, out: Path) -> Figure:
+    """Figure 2: mean NMI over the loss weights."""
+    grid = np.full((len(GRID), len(GRID)), np.nan)
+    for row in rows:
+        if row["data set"] == dataset and row["measure"] == "NMI" and row["mean"] is not None:
+            inv, prior = (int(part.partition("=")[2]) for part in row["method"].split())
+            grid[GRID.index(inv), GRID.index(prior)] = row["mean"]
+    figure, axis = plt.subplots(figsize=(4.5, 4))
+    image = axis.imshow(grid, origin="lower", vmin=0, vmax=1)
+    axis.set(xlabel="weight of the prior term", ylabel="weight of the invariance term")
+    axis.set_xticks(range(len(GRID)), list(map(str, GRID)))
+    axis.set_yticks(range(len(GRID)), list(map(str, GRID)))
+    figure.colorbar(image, label="NMI")
+    path = out / f"sensitivity_{dataset}.png"
+    save_figure(figure, path)
+    return Figure(f"Sensitivity to the loss weights on {dataset} (Figure 2)", path)
+
+
+def _seconds(results: dict[tuple[str, str], Results]) -> list[Row]:
+    rows = []
+    for (dataset, method), found in results.items():
+        if found.finished:
+            seconds: dict[str, Any] = found.finished[0].get("seconds", {})
+            rows.append({"data set": dataset, "method": method, **seconds})
+    return rows

@@ -1,0 +1,220 @@
+"""Runs cells: side by side on this machine with joblib, or on a cluster with submitit."""
+
+import ctypes
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import joblib
+import submitit
+import torch
+
+from solo_gedi.comparison.suites import Cell
+from solo_gedi.errors import ConfigError
+from solo_gedi.files import write_atomically, write_json
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+PROGRAM = [sys.executable, "-m", "solo_gedi"]
+
+Rerun = Literal["failed", "all"]
+
+
+def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
+    """The cells that are still to be run.
+
+    Args:
+        cells: all.
+        rerun: drop the results of failed seeds, or of all, first.
+
+    Raises:
+        ConfigError: if a folder holds the results of another command.
+    """
+    # All are looked at before anything is dropped: what is refused stays as it was.
+    for cell in cells if rerun != "all" else ():
+        noted = cell.folder / "command.txt"
+        if noted.exists() and noted.read_text() != cell.identity:
+            raise ConfigError(
+                f"{cell.folder} holds the results of another command, or of configs that have "
+                f"changed since ({noted}): take another --out, or --rerun all to drop them"
+            )
+    for cell in cells:
+        if rerun == "all":
+            shutil.rmtree(cell.folder, ignore_errors=True)
+        elif rerun == "failed":
+            for seed in cell.seeds:
+                if is_failed(cell.results_of(seed)):
+                    cell.results_of(seed).unlink()
+    return [cell for cell in cells if not cell.is_done]
+
+
+def is_failed(results: Path) -> bool:
+    """Whether a seed was run without success."""
+    return results.exists() and '"status": "failed"' in results.read_text()
+
+
+def run(
+    cells: Sequence[Cell],
+    jobs: int,
+    cluster: str | None = None,
+    log_folder: Path = Path("submitit"),
+    **parameters: Any,
+) -> Generator[tuple[Cell, float], None, None]:
+    """Run cells and yield each, with its seconds, as soon as it has ended.
+
+    A cell that fails leaves its reason in its results. Where there are several GPUs, cells that run
+    at once have one each, in turn. Closing the iterator, or an exception such
+    as KeyboardInterrupt, ends the cells that run and leaves no results of theirs.
+
+    Args:
+        cells: to run.
+        jobs: how many at once on this machine; on a cluster, its queue decides.
+        cluster: None, or submitit's name: "slurm", "local" or "debug".
+        log_folder: of submitit.
+        parameters: of submitit's executor.
+    """
+    running = _Running()
+    # On a cluster the queue deals out cores and GPUs.
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    threads = os.environ.get("OMP_NUM_THREADS", threads)
+    environment = {} if cluster == "slurm" else {"OMP_NUM_THREADS": threads}
+    gpus: SimpleQueue[str] = SimpleQueue()
+    for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
+        gpus.put(gpu)
+    if cluster is not None:
+        try:
+            executor = submitit.AutoExecutor(log_folder, cluster=cluster)
+        except RuntimeError as error:  # no such queue here
+            raise ConfigError(f"--cluster={cluster}: {error}") from error
+        executor.update_parameters(**parameters)
+
+    def work(cell: Cell) -> tuple[Cell, float]:
+        if cluster is None and jobs > 1 and not gpus.empty():
+            gpu = gpus.get()
+            try:
+                return run_cell(cell, {**environment, "CUDA_VISIBLE_DEVICES": gpu}, running)
+            finally:
+                gpus.put(gpu)
+        if cluster is None:
+            return run_cell(cell, environment, running)
+        start = time.perf_counter()
+        with running.holding(executor.submit(run_cell, cell, environment), "cancel") as job:
+            try:
+                return job.result()
+            except Exception as error:  # of the queue: time limit, lost node, ...
+                if not running.stopped:
+                    fail(cell, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return cell, time.perf_counter() - start
+
+    # A queue takes everything; submitit's debug executor works in the main thread only.
+    at_once = {"slurm": len(cells), "debug": 1}.get(cluster or "", jobs)
+    parallel = joblib.Parallel(at_once, backend="threading", return_as="generator_unordered")
+    try:
+        yield from parallel(joblib.delayed(work)(cell) for cell in cells)
+    finally:
+        running.stop()
+
+
+class _Running:
+    """What runs at the moment, so that it can be stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._lock = threading.Lock()
+        self._stops: dict[int, Callable[[], Any]] = {}
+
+    @contextmanager
+    def holding(self, work: Any, stop: str) -> Iterator[Any]:
+        """Context in which something runs that its method `stop` ends."""
+        with self._lock:
+            self._stops[id(work)] = getattr(work, stop)
+            if self.stopped:
+                self._stops[id(work)]()
+        try:
+            yield work
+        finally:
+            with self._lock:
+                del self._stops[id(work)]
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopped = True
+            for stop in self._stops.values():
+                stop()
+
+
+def run_cell(
+    cell: Cell, environment: dict[str, str], running: _Running | None = None
+) -> tuple[Cell, float]:
+    """Run a cell's command with `log.txt` as its output; a failure becomes its result."""
+    running = running or _Running()
+    if running.stopped:
+        return cell, 0.0
+    start = time.perf_counter()
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    noted = cell.folder / "command.txt"
+    write_atomically(noted, lambda path: path.write_text(cell.identity))
+    log = cell.folder / "log.txt"
+    # Memory that is kept rather than given back: on small networks page faults cost a sixth.
+    memory = {"MALLOC_TOP_PAD_": str(64 * 2**20)}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*PROGRAM, *cell.arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**memory, **os.environ, **environment},
+            preexec_fn=_die_with_parent,
+            # Ctrl-C reaches the benchmark alone, which knows that it is no failure of the cell.
+            start_new_session=True,
+        )
+        with running.holding(process, "kill"):
+            try:
+                code = process.wait()
+            except BaseException:  # Ctrl-C, where submitit's debug executor works in this thread
+                process.kill()
+                process.wait()
+                raise
+    if code and not running.stopped:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else f"exit status {code}"
+        fail(cell, last if code > 0 else f"killed by {signal.Signals(-code).name}")
+    elif not running.stopped:
+        fail(cell, f"ended without results; its output is in {log}")
+    return cell, time.perf_counter() - start
+
+
+def fail(cell: Cell, reason: str) -> None:
+    """Leave a reason as the result of the seeds that have none."""
+    for seed in cell.seeds:
+        results = cell.results_of(seed)
+        if not results.exists():
+            results.parent.mkdir(parents=True, exist_ok=True)
+            about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
+            write_json(results, {"status": "failed", **about, "reason": reason})
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    if listed := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return listed.split(",")
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _die_with_parent() -> None:
+    """On Linux, a cell ends with the benchmark that started it, even when that is killed.
+
+    Killing a cell loses nothing that is not done again: its files are never half written.
+    """
+    if _LIBC is not None:
+        pr_set_pdeathsig = 1
+        _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,250 @@
+"""From the results of cells to tables: means over seeds beside the paper's values."""
+
+import csv
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from solo_gedi.comparison.suites import Cell
+
+Row = dict[str, Any]
+
+
+@cache
+def paper() -> dict[str, Any]:
+    """The paper's Tables 2, 6 and 8 and its OOD table, by this package's config names."""
+    return json.loads(Path(__file__).with_name("paper.json").read_text())
+
+
+class Measure(NamedTuple):
+    """A number that the paper reports, and where it is found in a seed's results.
+
+    Attributes:
+        name: in the table.
+        task: of the results.
+        metric: of the results.
+        protocol: how the results' protocol begins, up to a word's end.
+        table: the paper's values, a key of `paper()`.
+        inner: key below the data set in that table; "" where there is none.
+    """
+
+    name: str
+    task: str
+    metric: str
+    protocol: str
+    table: str
+    inner: str = ""
+
+
+_OOD = "-||grad_x log p||, against "
+MEASURES = (
+    Measure("NMI", "clustering", "nmi", "argmax", "nmi"),
+    Measure("linear accuracy", "linear", "accuracy", "offline", "linear_accuracy"),
+    Measure("FID", "fid", "FID", "", "fid"),
+    *(
+        Measure(f"OOD AUROC against {other}", "ood", "auroc", f"{_OOD}{other}", "ood_auroc", other)
+        for other in ("svhn", "cifar10", "cifar100", "uniform", "shuffled")
+    ),
+)
+
+
+class Results(NamedTuple):
+    """What the seeds of a method on a data set have left.
+
+    Attributes:
+        finished: metrics of the seeds that were successful.
+        failed: seed -> reason.
+    """
+
+    finished: list[dict[str, Any]]
+    failed: dict[int, str]
+
+
+def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
+    """(data set, method) -> results of the seeds that have been run."""
+    found: dict[tuple[str, str], Results] = {}
+    for cell in cells:
+        results = found.setdefault((cell.dataset, cell.method), Results([], {}))
+        for seed in cell.seeds:
+            path = cell.results_of(seed)
+            if not path.exists():
+                continue
+            metrics = {**json.loads(path.read_text()), "folder": str(path.parent)}
+            if metrics["status"] == "finished":
+                results.finished.append(metrics)
+            else:
+                results.failed[seed] = metrics["reason"]
+    return found
+
+
+def values_of(metrics: dict[str, Any], measure: Measure) -> list[float]:
+    """A measure's value in a seed's results; none where the task was not done."""
+    return [
+        row["value"]
+        for row in metrics["results"]
+        if row["task"] == measure.task
+        and row["metric"] == measure.metric
+        # Up to a word's end: "against cifar10" must not find "against cifar100".
+        and re.match(rf"{re.escape(measure.protocol)}\b", row["protocol"])
+    ][:1]
+
+
+def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
+    """One row for each data set, measure and method: ours, the paper's, the difference.
+
+    `std` is that of a sample; a method whose seeds all failed has its reason in place of numbers;
+    `recovered` counts the seeds that the divergence guard had to bring back.
+    """
+    rows = []
+    datasets = dict.fromkeys(dataset for dataset, _ in results)
+    for dataset in datasets:
+        for measure in MEASURES:
+            theirs = paper()[measure.table].get(dataset, {})
+            theirs = theirs.get(measure.inner, {}) if measure.inner else theirs
+            of_measure = []
+            for method in [m for d, m in results if d == dataset]:
+                finished, failed = results[dataset, method]
+                values = [v for metrics in finished for v in values_of(metrics, measure)]
+                of_measure.append(
+                    {
+                        "data set": dataset,
+                        "measure": measure.name,
+                        "method": method,
+                        **_mean_std(values),
+                        **_beside(values, theirs.get(method)),
+                        "seeds": len(values),
+                        "recovered": sum(bool(run.get("divergence")) for run in finished),
+                        "failed": _failures(failed),
+                    }
+                )
+            if any(row["seeds"] for row in of_measure) or measure.name == "NMI":
+                rows += of_measure
+    return rows
+
+
+def _mean_std(values: list[float]) -> Row:
+    return {
+        "mean": statistics.fmean(values) if values else None,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def _beside(values: list[float], theirs: float | list[float] | None) -> Row:
+    mean, std = theirs if isinstance(theirs, list) else (theirs, None)
+    difference = statistics.fmean(values) - mean if values and mean is not None else None
+    return {"paper": mean, "paper std": std, "difference": difference}
+
+
+def _failures(failed: dict[int, str]) -> str:
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for seed, reason in failed.items():
+        by_reason[reason].append(seed)
+    return "; ".join(
+        f"seed {', '.join(map(str, seeds))}: {reason}" for reason, seeds in by_reason.items()
+    )
+
+
+def remarks(results: dict[tuple[str, str], Results]) -> list[Row]:
+    """One row for each task that could not be done and each divergence that was undone."""
+    rows = []
+    for (dataset, method), (finished, _) in results.items():
+        for run in finished:
+            about = {"data set": dataset, "method": method, "seed": run["seed"]}
+            for task, reason in run.get("not_done", {}).items():
+                rows.append({**about, "remark": f"{task} not done: {reason}"})
+            for event in run.get("divergence", []):
+                rows.append({**about, "remark": f"went back after it diverged at {event}"})
+    return rows
+
+
+def everything(results: dict[tuple[str, str], Results]) -> list[Row]:
+    """One row for each number that was measured, with its protocol and split."""
+    rows = []
+    for (dataset, method), (finished, _) in results.items():
+        values: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for metrics in finished:
+            for row in metrics["results"]:
+                key = tuple(row[name] for name in ("task", "metric", "protocol", "split"))
+                values[key].append(row["value"])
+        for (task, metric, protocol, split), found in values.items():
+            about = {"data set": dataset, "method": method, "task": task, "metric": metric}
+            how = {"protocol": protocol, "split": split, "seeds": len(found)}
+            rows.append({**about, **_mean_std(found), **how})
+    return rows
+
+
+def settings(results: dict[tuple[str, str], Results], dataset: str) -> tuple[list[Row], list[Row]]:
+    """What the configs of a data set's methods differ in.
+
+    Returns:
+        Rows of the budget, the data, the network and so on, one a key, a column a method; and the
+        same for `method_kwargs`, which belong to a method.
+    """
+    flat = {
+        method: _flat(found.finished[0]["config"])
+        for (name, method), found in results.items()
+        if name == dataset and found.finished
+    }
+    keys = sorted({key for config in flat.values() for key in config})
+    ours: list[Row] = []
+    kwargs: list[Row] = []
+    for key in keys:
+        row = {method: config.get(key, "") for method, config in flat.items()}
+        section = key.partition(".")[0]
+        if section == "method_kwargs":
+            kwargs.append({"key": key.partition(".")[2], **row})
+        elif section not in _OWN and len({str(value) for value in row.values()}) > 1:
+            ours.append({"key": key, **row})
+    return ours, kwargs
+
+
+# What differs between any two runs.
+_OWN = ("name", "method", "seed", "checkpoint", "resume_from_checkpoint")
+
+
+def _flat(config: Any, prefix: str = "") -> Row:
+    if isinstance(config, list):
+        config = dict(enumerate(config))
+    if not isinstance(config, dict):
+        return {prefix[:-1]: config}
+    return {
+        k: v for key, value in config.items() for k, v in _flat(value, f"{prefix}{key}.").items()
+    }
+
+
+def write(rows: list[Row], out: Path, name: str) -> None:
+    """Write rows as `<name>.csv`, `.md` and `.tex`."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0] if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+    for suffix, style in (("md", "github"), ("tex", "latex_booktabs")):
+        (out / f"{name}.{suffix}").write_text(show(rows, style) + "\n")
+
+
+def show(rows: list[Row], style: str = "simple") -> str:
+    """Rows as a table of text; see `shown`."""
+    texts = [shown(row) for row in rows]
+    return tabulate(texts, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def shown(row: Row) -> Row:
+    """A row as text: mean and standard deviation in one column, two decimals."""
+    texts: Row = {}
+    for key, value in row.items():
+        if key.endswith("std"):
+            continue
+        std = row.get({"mean": "std", "paper": "paper std"}.get(key, ""))
+        text = "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+        if key == "difference" and value is not None:
+            text = f"{value:+.2f}"
+        texts[key] = text if std is None else f"{text} ± {std:.2f}"
+    return texts

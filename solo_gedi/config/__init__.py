@@ -1,0 +1,1 @@
+"""Configs: composing them, and what they may hold."""

@@ -1,0 +1,228 @@
+"""The scheduler on stand-in cells: a small program in the place of `python -m solo_gedi`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import astuple
+
+import pytest
+
+from solo_gedi.comparison import scheduler, tables
+from solo_gedi.comparison.suites import Cell
+from solo_gedi.errors import ConfigError
+
+PROGRAM = """
+import json, os, pathlib, signal, sys, time
+what, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+print("threads", os.environ.get("OMP_NUM_THREADS"))
+print("gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
+(folder / "starts").open("a").write("x")
+if what == "fail":
+    sys.exit("train loss is NaN at step 120")
+if what == "die":
+    os.kill(os.getpid(), signal.SIGSEGV)
+if what == "pair":  # waits for another one that runs on another GPU at the same time
+    mark = folder.parents[1] / f"gpu{os.environ['CUDA_VISIBLE_DEVICES']}"
+    mark.write_text("")
+    others = {mark.with_name("gpu0"), mark.with_name("gpu1")} - {mark}
+    for _ in range(100):
+        time.sleep(0.1)
+        if all(other.exists() for other in others):
+            break
+    else:
+        sys.exit("no other cell on the other GPU")
+if what == "quiet":
+    sys.exit()
+if what == "sleep":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    (folder / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+row = {"task": "clustering", "metric": "nmi", "protocol": "argmax", "split": "test", "value": 0.5}
+metrics = {"status": "finished", "results": [row], "seed": 0, "config": {}, "figures": []}
+(folder / "metrics.json").write_text(json.dumps(metrics))
+"""
+
+
+@pytest.fixture(autouse=True)
+def stand_in(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    monkeypatch.setattr(scheduler, "PROGRAM", [sys.executable, str(program)])
+    return program
+
+
+@pytest.fixture
+def cell(tmp_path):
+    def build(method, what="work"):
+        folder = tmp_path / "out" / "moons" / method / "seed=0"
+        return Cell("moons", method, (0,), folder, (what, str(folder)))
+
+    return build
+
+
+def starts(cell):
+    return len((cell.folder / "starts").read_text())
+
+
+def test_every_cell_is_run_once_and_yielded(cell):
+    cells = [cell(f"m{i}") for i in range(5)]
+    ended = [c for c, _ in scheduler.run(cells, jobs=3)]
+    assert sorted(c.method for c in ended) == [c.method for c in cells]
+    assert all(c.is_done and starts(c) == 1 for c in cells)
+    assert not scheduler.prepare(cells)
+
+
+def test_threads_are_shared_out_unless_the_user_did(cell, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    list(scheduler.run([cell("a")], jobs=2))
+    assert "threads 4" in (cell("a").folder / "log.txt").read_text()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    list(scheduler.run([cell("b")], jobs=2))
+    assert "threads 1" in (cell("b").folder / "log.txt").read_text()
+
+
+def test_cells_at_once_have_a_gpu_each(cell, monkeypatch):
+    monkeypatch.setattr(scheduler.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cells = [cell(f"m{i}", "pair") for i in range(4)]
+    list(scheduler.run(cells, jobs=2))
+    logs = [(c.folder / "log.txt").read_text() for c in cells]
+    assert all(("gpu 0" in log) != ("gpu 1" in log) for log in logs)
+    assert all(c.is_done for c in cells)
+    list(scheduler.run([cell("alone")], jobs=1))
+    assert "gpu None" in (cell("alone").folder / "log.txt").read_text()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    list(scheduler.run([cell("a"), cell("b")], jobs=2))
+    logs = [(cell(name).folder / "log.txt").read_text() for name in "ab"]
+    assert any("gpu 5" in log for log in logs)
+    assert any("gpu 7" in log for log in logs)
+
+
+def test_a_failure_fails_its_cell_alone_and_its_reason_is_in_the_table(cell):
+    cells = [cell("jem", "fail"), cell("swav"), cell("gedi", "die")]
+    list(scheduler.run(cells, jobs=2))
+    rows = {row["method"]: row for row in tables.comparison(tables.read(cells))}
+    assert rows["swav"]["mean"] == 0.5
+    assert rows["swav"]["failed"] == ""
+    assert rows["jem"]["mean"] is None
+    assert rows["jem"]["failed"] == "seed 0: train loss is NaN at step 120"
+    assert rows["gedi"]["failed"] == "seed 0: killed by SIGSEGV"
+    assert "train loss is NaN" in tables.show(list(rows.values()))
+
+
+def test_a_cell_that_leaves_no_results_has_failed(cell):
+    list(scheduler.run([cell("gedi", "quiet")], jobs=1))
+    (row,) = tables.comparison(tables.read([cell("gedi", "quiet")]))
+    assert "ended without results" in row["failed"]
+
+
+def test_failed_cells_are_run_again_only_when_told(cell):
+    cells = [cell("jem", "fail"), cell("swav")]
+    list(scheduler.run(cells, jobs=1))
+    assert scheduler.prepare(cells) == []
+    assert scheduler.prepare(cells, "failed") == cells[:1]
+    list(scheduler.run(cells[:1], jobs=1))
+    assert (starts(cells[0]), starts(cells[1])) == (2, 1)
+    assert scheduler.prepare(cells, "all") == cells
+    assert not cells[1].folder.exists()
+
+
+def test_results_of_another_command_are_not_taken_for_these(cell):
+    list(scheduler.run([cell("gedi")], jobs=1))
+    with pytest.raises(ConfigError, match=r"another command.*command.txt.*--rerun all"):
+        scheduler.prepare([cell("gedi", "fail")])
+    assert cell("gedi").is_done
+
+
+def test_a_refused_rerun_drops_nothing(cell):
+    cells = [cell("jem", "fail"), cell("swav", "fail")]
+    list(scheduler.run(cells, jobs=1))
+    with pytest.raises(ConfigError, match="another command"):
+        scheduler.prepare([cells[0], cell("swav")], "failed")
+    assert cells[0].is_done
+
+
+def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
+    with pytest.raises(ConfigError, match=r"--cluster=slurm: .*srun"):
+        list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
+@pytest.mark.parametrize("cluster", [None, "debug"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "Ctrl-C"])
+def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, stand_in, tmp_path):
+    """`kill` reaches the suite's process alone; Ctrl-C in a terminal, its whole group."""
+    cells = [cell("a", "sleep"), cell("b", "sleep"), cell("c", "sleep")]
+    at_once = 2 if cluster is None else 1
+    script = tmp_path / "suite.py"
+    script.write_text(
+        "import signal, sys\n"
+        "from contextlib import closing\n"
+        "from pathlib import Path, PosixPath\n"
+        "from solo_gedi.comparison import scheduler\n"
+        "from solo_gedi.comparison.suites import Cell\n"
+        # What runs in the background of a shell is born deaf to SIGINT.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        f"scheduler.PROGRAM = [sys.executable, {str(stand_in)!r}]\n"
+        f"cells = [Cell(*args) for args in {[astuple(c) for c in cells]!r}]\n"
+        f"with closing(scheduler.run(cells, 2, {cluster!r}, Path('submitit'))) as running:\n"
+        "    list(running)\n"
+    )
+    quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}
+    suite = subprocess.Popen([sys.executable, script], **quiet)
+    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], at_once)
+    if how == "Ctrl-C":
+        os.killpg(suite.pid, signal.SIGINT)
+    else:
+        suite.send_signal(how)
+    assert suite.wait(20) != 0
+    for _ in range(100):
+        if not any(map(_alive, pids)):
+            break
+        time.sleep(0.1)
+    assert not any(map(_alive, pids))
+    assert not list(tmp_path.rglob("metrics.json"))
+    assert len(list(tmp_path.rglob("pid"))) == at_once
+
+
+def wait_for(find, number):
+    for _ in range(300):
+        found = find()
+        if len(found) == number and all(found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited in vain for {number}, found {found}")
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("cluster", ["local", "debug"])
+def test_submitits_executors_run_cells(cluster, cell, tmp_path):
+    # submitit's local executor works in a process of its own, which knows no monkeypatch.
+    cells = [cell("swav"), cell("jem", "fail")]
+    if cluster == "local":
+        cells = [_toy(tmp_path / "gedi"), _toy(tmp_path / "none", "--config-name=none")]
+    list(scheduler.run(cells, 2, cluster, tmp_path / "submitit", timeout_min=5))
+    assert json.loads(cells[0].results_of(0).read_text())["status"] == "finished"
+    assert json.loads(cells[1].results_of(0).read_text())["status"] == "failed"
+
+
+def _toy(folder, *more):
+    from pathlib import Path
+
+    path = Path(__file__).parents[2] / "scripts" / "pretrain" / "toy"
+    arguments = ["toy", str(folder), "--config-path", str(path), "--config-name=gedi_nogen"]
+    small = ["--seeds", "0", "max_epochs=1", "limit_train_batches=2"]
+    return Cell("moons", "gedi_nogen", (0,), folder, (*arguments, *more, *small))

@@ -1,0 +1,207 @@
+import json
+
+import pytest
+import torch
+
+from solo_gedi import hosts
+from solo_gedi.comparison.toy.training import ToyTraining
+from solo_gedi.config import compose as config
+from solo_gedi.core import ReplayBuffer
+from solo_gedi.errors import ConfigError
+from solo_gedi.methods import GEDI
+from solo_gedi.training import run as runs
+from solo_gedi.training.pretrain import pretrain
+
+BATCH = 40
+
+
+@pytest.fixture
+def toy_config(scripts):
+    def load(method, *overrides):
+        small = ["optimizer.batch_size=40", "max_epochs=1", "limit_train_batches=3"]
+        cfg = config.load(scripts / "pretrain" / "toy", method, [*small, *overrides])
+        config.prepare(cfg, required=("method",))
+        return runs.parse(cfg, hosts.parse_pretrain)
+
+    return load
+
+
+STEADY = ("grad_penalty=0.1", "sgld.max_grad_norm=0.1", "sgld.clip_samples=true")
+
+
+@pytest.mark.parametrize(
+    ("method", "steady"),
+    [
+        *((method, ()) for method in ("gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem")),
+        *((method, ()) for method in ("swav", "barlow")),
+        ("gedi", STEADY),
+        ("jem", STEADY),
+    ],
+)
+def test_step_is_the_methods_own_training_step(method, steady, toy_config, monkeypatch):
+    """One step without noise gives each network the gradients that `training_step` gives it."""
+    steady = [f"+method_kwargs.{key}" for key in steady]
+    cfg = toy_config(method, "method_kwargs.input_noise_std=0", *steady)
+    if sgld := cfg.method_kwargs.get("sgld"):
+        sgld.noise_std, sgld.reinit_prob, sgld.buffer_size = 0.0, 0.0, BATCH
+        sgld.step_size = 0.1
+    training = ToyTraining(cfg, [3, 4])
+    dealt = []
+
+    def points(n):
+        x, y = torch.randn(n, 2), torch.arange(n) % 2
+        assert n == 50 * 2 * BATCH
+        # The last two of the batches that they are dealt out to come first.
+        dealt.append(x[y.argsort(stable=True)].view(BATCH, 100, 2).transpose(0, 1)[-2:])
+        return x, y
+
+    training.points = points
+    chains = None if training.chains is None else training.chains.clone()
+    training.step()
+
+    for k, seed in enumerate([3, 4]):
+        torch.manual_seed(seed)
+        model = hosts.METHODS[cfg.method](cfg).train()
+        monkeypatch.setattr(model, "log", lambda *_, **__: None)
+        monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+        if chains is not None:
+            model.replay_buffer = ReplayBuffer(BATCH, (2,), 0.0, torch.rand)
+            model.replay_buffer.chains = chains[:, k].clone()
+        if method == "swav":  # what its on_train_start does with a Trainer
+            model.sk = hosts.SinkhornKnopp(model.sk_iters, model.sk_epsilon)
+        x = dealt[0][k]
+        batch = [torch.arange(BATCH), [x.clone(), x.clone()], torch.zeros(BATCH).long()]
+        model.training_step(batch, 0).backward()
+        first = training.network[0].layers[0]
+        expected = model.backbone.layers[0].weight.grad
+        torch.testing.assert_close(first.weight.grad[k].T, expected, rtol=1e-4, atol=1e-6)
+        head = "layers" if chains is not None or method == "gedi_nogen" else None
+        own, stacked = model.projector, training.network[1]
+        own, stacked = (getattr(m, head) if head else m for m in (own, stacked))
+        torch.testing.assert_close(
+            stacked[-1].weight.grad[k].T, own[-1].weight.grad, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_same_seeds_give_the_same_networks_again(toy_config):
+    results = []
+    for _ in range(2):
+        training = ToyTraining(toy_config("gedi"), [0, 1])
+        training.run()
+        results.append([model.state_dict() for model in training.models])
+    for once, again in zip(*results, strict=True):
+        assert all(torch.equal(once[key], again[key]) for key in once)
+    assert not torch.equal(*(state["projector.layers.0.weight"] for state in results[0]))
+
+
+def test_divergence_is_noticed_for_its_seed_alone(toy_config):
+    training = ToyTraining(toy_config("gedi"), [0, 1])
+    with torch.no_grad():
+        next(training.network.parameters())[1] = float("inf")
+    training.run()
+    assert training.diverged == {1: "weights not finite after iteration 3"}
+
+
+@pytest.mark.parametrize("policy", ["raise", "ignore"])
+def test_energies_that_run_away_are_divergence_unless_that_is_ignored(toy_config, policy):
+    training = ToyTraining(toy_config("gedi", f"+divergence.policy={policy}"), [0, 1])
+    with torch.no_grad():
+        training.network[1].layers[-1].bias[1] += 1e7
+    training.run()
+    if policy == "ignore":
+        assert not training.diverged
+    else:
+        assert training.diverged == {1: "log p of the data at 1e+07 after iteration 3"}
+
+
+def test_swavs_prototypes_stay_in_the_first_epoch(toy_config):
+    training = ToyTraining(toy_config("swav"), [0])
+    before = training.network[-1].weight.clone()
+    training.run()
+    assert torch.equal(training.network[-1].weight, before)
+    training.step()
+    assert not torch.equal(training.network[-1].weight, before)
+
+
+def test_the_rate_is_annealed_as_pretrain_anneals_it(toy_config, load_config):
+    """The rates of every step are those of solo-learn's schedule."""
+    cosine = ("scheduler.name=warmup_cosine", "+scheduler.warmup_epochs=0")
+    cfg = toy_config("gedi_nogen", "limit_train_batches=5", *cosine)
+    training, rates = ToyTraining(cfg, [0]), []
+    training.optimizer.register_step_post_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    training.run()
+    cfg = load_config("gedi_nogen", "limit_train_batches=5", *cosine, suite="toy")
+    cfg.optimizer.batch_size, theirs = BATCH, []
+    step = GEDI.training_step
+
+    def record(self, batch, batch_idx):
+        theirs.append(self.optimizers().param_groups[0]["lr"])
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GEDI, "training_step", record)
+        pretrain(cfg)
+    assert rates == pytest.approx(theirs, rel=1e-5)
+    assert rates[0] == pytest.approx(6.4e-4 * BATCH / 256)
+    assert rates[-1] < 0.2 * rates[0]
+
+
+def test_singular_values_are_bounded_here_and_by_pretrain(toy_config, load_config):
+    limit = "+method_kwargs.max_spectral_norm=0.5"
+    training = ToyTraining(toy_config("gedi", limit), [0, 1])
+    training.run()
+    model, _ = pretrain(
+        load_config("gedi", "limit_train_batches=3", "limit_val_batches=1", limit, suite="toy")
+    )
+    for network in (*training.models, model):
+        layers = [*network.backbone.layers, *network.projector.layers]
+        weights = [layer.weight for layer in layers if hasattr(layer, "weight")]
+        largest = torch.stack([torch.linalg.matrix_norm(weight, 2) for weight in weights])
+        assert len(weights) == 5
+        assert largest.detach().max().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
+    warm_up = ("scheduler.name=warmup_cosine", "+scheduler.warmup_epochs=1")
+    with pytest.raises(ConfigError, match="scheduler.name=none"):
+        ToyTraining(toy_config("gedi", *warm_up), [0])
+    with pytest.raises(ConfigError, match="not a toy set"):
+        ToyTraining(load_config("gedi"), [0])
+    for given in (
+        *("precision=16-mixed", "accumulate_grad_batches=4", "+gradient_clip_val=0.1"),
+        *("+max_steps=7", "+optimizer.kwargs.betas=[0.0,0.1]"),
+    ):
+        key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
+        with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
+            ToyTraining(toy_config("gedi", given), [0])
+
+
+def test_command_writes_what_evaluate_reads(console, scripts, tmp_path):
+    """Moons without GEN, as a user runs it: two seeds, checkpoints, numbers, a picture."""
+    toy = [
+        *("solo-gedi", "toy", "out", "--config-path", scripts / "pretrain" / "toy"),
+        *("--config-name", "gedi_nogen", "--seeds", "0,7", "--tasks", "clustering,samples"),
+        *("max_epochs=1", "limit_train_batches=20"),
+    ]
+    done = console(*toy)
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 7):
+        metrics = json.loads((tmp_path / "out" / f"seed={seed}" / "metrics.json").read_text())
+        assert metrics["status"] == "finished"
+        assert metrics["seed"] == seed
+        (nmi,) = [
+            row["value"]
+            for row in metrics["results"]
+            if row["metric"] == "nmi" and row["protocol"] == "argmax of the cluster head"
+        ]
+        assert 0 <= nmi <= 1
+        assert {row["task"] for row in metrics["results"]} == {"clustering"}
+        # Pictures of one seed will do.
+        assert ("samples_fresh.png" in metrics["figures"]) == (seed == 0)
+        assert (tmp_path / "out" / f"seed={seed}" / "clusters.png").stat().st_size > 1000
+    again = console("solo-gedi", "evaluate", "out/seed=7", "--tasks", "clustering")
+    assert again.returncode == 0, again.stderr
+    after = json.loads((tmp_path / "out" / "seed=7" / "metrics.json").read_text())
+    assert after["results"] == [r for r in metrics["results"] if r["task"] == "clustering"]

@@ -1,0 +1,56 @@
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from solo_gedi.data import SampleSpace
+from solo_gedi.errors import ConfigError
+from solo_gedi.training.callbacks import AtomicCheckpointIO, InputNoise, RandomState
+from solo_gedi.training.callbacks.sample_grid import save_grid
+
+
+def test_random_states_come_back_through_a_checkpoint(tmp_path):
+    torch.save(RandomState().state_dict(), tmp_path / "state.pt")
+    draws = lambda: (random.random(), np.random.rand(), torch.rand(3).tolist())  # noqa: E731, NPY002
+    first = draws()
+    assert draws() != first
+    RandomState().load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert draws() == first
+
+
+def test_a_failing_save_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    path, io = tmp_path / "a.ckpt", AtomicCheckpointIO()
+    io.save_checkpoint({"x": torch.ones(3)}, path)
+
+    def full_disk(self, checkpoint, path, storage_options=None):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("lightning.pytorch.plugins.TorchCheckpointIO.save_checkpoint", full_disk)
+    with pytest.raises(ConfigError, match=r"a\.ckpt could not be written: No space"):
+        io.save_checkpoint({"x": torch.zeros(3)}, path)
+    assert torch.equal(torch.load(path)["x"], torch.ones(3))
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+def test_input_noise_changes_every_view_in_place_by_the_given_size():
+    torch.manual_seed(0)
+    space = SampleSpace.of_images(mean=[0.5, 0.1], std=[0.5, 0.25])
+    views = [torch.zeros(4000, 2, 2, 2) for _ in range(2)]
+    InputNoise(space, 0.1).on_train_batch_start(None, None, [None, views, None], 0)
+    for view in views:
+        noise = view.std(dim=(0, 2, 3)) * torch.tensor(space.scale)
+        torch.testing.assert_close(noise, torch.full((2,), 0.1), rtol=0.03, atol=0)
+
+
+def test_grid_shows_the_samples_pixel_by_pixel(tmp_path):
+    samples = torch.linspace(-1.5, 1.5, 4 * 32 * 32).view(4, 1, 32, 32)
+    save_grid(samples, tmp_path / "deep" / "grid.png", columns=2)
+    shown = np.asarray(Image.open(tmp_path / "deep" / "grid.png"))[..., 0]
+    assert shown.shape == (2 * 34 + 2, 2 * 34 + 2)
+    expected = ((samples[3, 0].clamp(-1, 1) + 1) / 2 * 255).round()
+    found = torch.from_numpy(shown[2 * 2 + 32 : -2, 2 * 2 + 32 : -2].astype(np.float32))
+    assert (found - expected).abs().max() <= 1

@@ -1,0 +1,53 @@
+import math
+import sys
+
+import pytest
+import torch
+
+from solo_gedi import hosts
+from solo_gedi.config import compose as config
+from solo_gedi.errors import ConfigError
+from solo_gedi.training import loaders
+from solo_gedi.training import run as runs
+from solo_gedi.training.pretrain import pretrain
+
+ON_DEVICE = "+data.augment_on_device=true"
+
+
+@pytest.mark.parametrize("method", ["gedi", "jem", "swav", "barlow"])
+def test_any_method_trains_on_views_made_on_the_device(load_config, method):
+    pytest.importorskip("kornia")
+    model, run = pretrain(load_config(method, ON_DEVICE, "+debug_augmentations=true"))
+    assert model.trainer.global_step == 3
+    assert math.isfinite(model.trainer.callback_metrics["train_class_loss"])
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_double_precision_gets_views_of_its_own(load_config):
+    pytest.importorskip("kornia")
+    model, _ = pretrain(load_config("barlow", ON_DEVICE, "precision=64-true"))
+    assert next(model.parameters()).dtype == torch.float64
+
+
+def test_loader_gives_images_as_they_are(load_config):
+    config.register_all()
+    cfg = runs.parse(load_config("gedi", ON_DEVICE), hosts.parse_pretrain)
+    _, images, labels = next(iter(loaders.pretrain_loader(cfg)))
+    assert images.dtype == torch.uint8
+    assert images.shape == (len(labels), 1, 8, 8)
+
+
+@pytest.mark.parametrize("suite", ["custom", "toy"])
+def test_images_of_any_size_are_one_clear_error(load_config, image_folder, suite):
+    folder = image_folder()
+    overrides = [f"data.train_path={folder}"] if suite == "custom" else []
+    with pytest.raises(ConfigError, match=r"data\.augment_on_device.*data\.dataset"):
+        pretrain(load_config("gedi", ON_DEVICE, *overrides, suite=suite))
+
+
+def test_without_kornia_the_error_says_what_to_install(load_config, monkeypatch):
+    monkeypatch.delitem(sys.modules, "solo_gedi.data.batched", raising=False)
+    for name in ("kornia", "kornia.augmentation", "kornia.augmentation.random_generator"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match="pip install 'kornia"):
+        pretrain(load_config("gedi", ON_DEVICE))

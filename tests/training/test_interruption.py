@@ -1,0 +1,140 @@
+"""Runs that end before their end, as they do on a cluster."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from solo_gedi.methods import GEDI
+from solo_gedi.training.checkpoints import epoch_of
+from solo_gedi.training.pretrain import pretrain
+
+EPOCHS = 12
+
+
+@pytest.fixture
+def command(scripts):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def start(out):
+        return subprocess.Popen(
+            [
+                *("solo-gedi", "pretrain", "--config-path", scripts / "pretrain" / "digits"),
+                *("--config-name", "gedi", f"checkpoint.dir={out}", f"max_epochs={EPOCHS}"),
+                *("backbone.kwargs.width=8", "+limit_train_batches=4", "data.num_workers=0"),
+                *("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=200"),
+                *("checkpoint.frequency=3", "+limit_val_batches=1", "enable_progress_bar=false"),
+            ],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def final(out):
+    (path,) = Path(out).glob(f"gedi/*/*-ep={EPOCHS - 1}.ckpt")
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture
+def whole(command):
+    assert command("whole").wait() == 0
+    return final("whole")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_interrupted_run_goes_on_to_the_same_end(how, command, whole):
+    """Bit for bit, from a random moment."""
+    moment = random.Random(int(how))
+    run = command("stopped")
+    while not list(Path("stopped").glob("gedi/*/*.ckpt")):
+        time.sleep(0.02)
+    time.sleep(moment.uniform(0, 0.4))
+    run.send_signal(how)
+    said, _ = run.communicate(timeout=60)
+    done = [int(path.stem.rpartition("=")[2]) for path in Path("stopped").glob("gedi/*/*.ckpt")]
+    assert 0 <= max(done) < EPOCHS - 1, said
+    if how == signal.SIGKILL:
+        assert run.returncode == -how
+    else:
+        assert run.returncode == 128 + how
+        assert f"Stopped after epoch {max(done)}." in said
+    again = command("stopped")
+    said, _ = again.communicate(timeout=100)
+    assert again.returncode == 0, said
+    assert "Resuming from" in said
+    after = final("stopped")
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(after["state_dict"][key], value), key
+    own, other = (saved["replay_buffers"][0]["chains"] for saved in (after, whole))
+    assert torch.equal(own, other)
+
+
+def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
+    """`kill -9` and again, and again: in the middle of steps, of epochs and of checkpoints."""
+    fork = multiprocessing.get_context("fork")  # has imported torch already
+    moments = random.Random(0)
+
+    def train(out, stop_after=None):
+        """Kill it a moment after it has begun that many steps."""
+        steps, step = fork.Value("i", 0), GEDI.training_step
+
+        def counted(self, batch, batch_idx):
+            steps.value += 1
+            return step(self, batch, batch_idx)
+
+        def work():
+            GEDI.training_step = counted
+            cfg = load_config("gedi", "max_epochs=40", "data.num_workers=0")
+            cfg.checkpoint.dir, cfg.checkpoint.frequency = out, 2
+            pretrain(cfg)
+
+        process = fork.Process(target=work)
+        process.start()
+        if stop_after is not None:
+            while steps.value < stop_after:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.05))
+            process.kill()
+        process.join()
+        assert process.exitcode == (0 if stop_after is None else -signal.SIGKILL)
+
+    def last(out):
+        paths = Path(out).glob("gedi/*/*.ckpt")
+        return torch.load(max(paths, key=epoch_of), weights_only=True)
+
+    train("uninterrupted")
+    epochs = []
+    for _ in range(10):
+        train("killed", stop_after=moments.randint(1, 10))
+        if list(Path("killed").glob("gedi/*/*.ckpt")):
+            epochs.append(last("killed")["epoch"])
+    assert epochs == sorted(epochs)
+    assert len(set(epochs)) > 3, "it must have gone on in between"
+    train("killed")
+    after, whole = last("killed"), last("uninterrupted")
+    assert after["epoch"] == 39
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(after["state_dict"][key], value), key
+    own, other = (saved["replay_buffers"][0]["chains"] for saved in (after, whole))
+    assert torch.equal(own, other)
+
+
+def test_second_signal_ends_at_once(command):
+    run = command("impatient")
+    while not list(Path("impatient").glob("gedi/*/*.ckpt")):
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) in (-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)

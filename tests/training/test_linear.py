@@ -1,0 +1,92 @@
+import json
+
+import pytest
+import torch
+
+from solo_gedi import hosts
+from solo_gedi.errors import ConfigError
+from solo_gedi.training.linear import linear, load_backbone
+from solo_gedi.training.pretrain import pretrain
+
+
+@pytest.fixture
+def pretrained(load_config):
+    model, run = pretrain(load_config("gedi"))
+    (checkpoint,) = run.folder.glob("*.ckpt")
+    return model, checkpoint
+
+
+def test_probe_loads_every_weight_of_the_backbone(load_config, pretrained):
+    model, checkpoint = pretrained
+    cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint}", kind="linear")
+    linear(cfg.copy())
+    backbone = load_backbone(hosts.parse_linear(cfg))
+    expected = model.backbone.state_dict()
+    assert expected.keys() == backbone.state_dict().keys()
+    assert all(torch.equal(expected[k], v) for k, v in backbone.state_dict().items())
+
+
+def test_probe_trains_the_classifier_only(load_config, pretrained, tmp_path):
+    model, checkpoint = pretrained
+    cfg = load_config(
+        "gedi", f"pretrained_feature_extractor={checkpoint}", "max_epochs=2", kind="linear"
+    )
+    accuracy = linear(cfg)
+    assert 0 <= accuracy <= 1
+    (saved,) = (tmp_path / "trained_models" / "linear").glob("*/*.ckpt")
+    state = torch.load(saved, weights_only=True)["state_dict"]
+    expected = model.backbone.state_dict()
+    assert all(torch.equal(state[f"backbone.{k}"], v) for k, v in expected.items())
+
+
+def test_probe_learns_what_is_linearly_separable(load_config, tmp_path, image_folder):
+    """Two colours are separable by any convolution; chance is one half."""
+    from PIL import Image
+
+    folder = image_folder(classes=("dark", "light"), per_class=20, size=8)
+    for label, grey in (("dark", 30), ("light", 220)):
+        for path in (folder / label).iterdir():
+            Image.new("RGB", (8, 8), (grey,) * 3).save(path)
+    common = [f"data.train_path={folder}", f"data.val_path={folder}", "data.num_workers=0"]
+    model, run = pretrain(
+        load_config("gedi_nogen", *common, "optimizer.batch_size=8", suite="custom")
+    )
+    (checkpoint,) = run.folder.glob("*.ckpt")
+    probe = load_config(
+        "gedi",
+        *common,
+        f"pretrained_feature_extractor={checkpoint}",
+        "optimizer.batch_size=10",
+        "optimizer.lr=25",
+        "max_epochs=10",
+        suite="custom",
+        kind="linear",
+    )
+    assert linear(probe) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": {"kwargs": {"width": 16}}}, r"\(8, 1, 3, 3\).*\(16, 1, 3, 3\)"),
+        ({"backbone": {"name": "mlp"}}, "does not fit mlp"),
+        ({"pretrain_method": "swav"}, "pretrained with gedi.*pretrain_method=swav"),
+        ({"pretrain_method": "gedy"}, "pretrain_method='gedy' does not exist"),
+        ({"pretrained_feature_extractor": "nowhere.ckpt"}, "nowhere.ckpt does not exist"),
+        ({"mixup": 0.5}, "main_linear.py"),
+    ],
+)
+def test_probe_refuses_what_cannot_be_probed(load_config, pretrained, change, message):
+    from omegaconf import OmegaConf
+
+    _, checkpoint = pretrained
+    cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint}", kind="linear")
+    with pytest.raises(ConfigError, match=message):
+        linear(OmegaConf.merge(cfg, change))
+
+
+def test_checkpoint_of_another_method_is_told_by_its_config(load_config, pretrained):
+    _, checkpoint = pretrained
+    args = json.loads((checkpoint.parent / "args.json").read_text())
+    assert args["method"] == "gedi"
+    assert args["backbone"]["kwargs"]["width"] == 8

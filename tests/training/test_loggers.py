@@ -1,0 +1,86 @@
+import errno
+import json
+
+import pytest
+from lightning.fabric.loggers import csv_logs
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from solo_gedi.errors import ConfigError
+from solo_gedi.training.callbacks import sample_grid
+from solo_gedi.training.pretrain import pretrain
+
+
+def test_wandb_runs_offline_and_no_entity_is_written(load_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    cfg = load_config("gedi", "wandb.enabled=true", "wandb.offline=true")
+    _, run = pretrain(cfg)
+    import wandb
+
+    wandb.finish()
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    assert offline.name.endswith(run.folder.name)
+    assert list(offline.glob("*.wandb"))
+    assert json.loads((run.folder / "args.json").read_text())["wandb"]["entity"] is None
+    assert (run.folder / "logs" / "version_0" / "metrics.csv").exists()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Makes writing to files of some names fail as on a full disk."""
+
+    def fill(method, target):
+        def fail(*args, **kwargs):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(target, method, fail)
+
+    return fill
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(load_config, full_disk):
+    full_disk("save", csv_logs._ExperimentWriter)
+    full_disk("save_image", sample_grid)
+    with pytest.warns(UserWarning, match="No space left on device") as warned:
+        model, run = pretrain(load_config("gedi", "max_epochs=2"))
+    messages = [str(warning.message) for warning in warned]
+    failed = [m for m in messages if "No space left on device" in m]
+    assert sum("MetricsFile has failed" in m for m in failed) == 1
+    assert any("no picture of the chains" in m for m in failed)
+    assert list(run.folder.glob("*-ep=1.ckpt"))
+    assert not list(run.folder.glob("logs/*/metrics.csv"))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_the_one_before(
+    load_config, full_disk
+):
+    _, run = pretrain(load_config("gedi", "scheduler.name=none"))
+    (before,) = run.folder.glob("*-ep=0.ckpt")
+    content = before.read_bytes()
+    full_disk("save_checkpoint", TorchCheckpointIO)
+    longer = ("scheduler.name=none", "max_epochs=2", f"resume_from_checkpoint={before}")
+    cfg = load_config("gedi", *longer)
+    with pytest.raises(ConfigError, match=r"checkpoint .*ep=1\.ckpt could not be .*No space left"):
+        pretrain(cfg)
+    assert before.read_bytes() == content
+    assert not list(run.folder.glob(".*partial"))
+
+
+def test_wandb_without_a_network_does_not_end_the_run(console, scripts, tmp_path):
+    done = console(
+        *("solo-gedi", "pretrain", "--config-path", scripts / "pretrain" / "digits"),
+        *("--config-name", "gedi_nogen", "max_epochs=1", "+limit_train_batches=2"),
+        *("wandb.enabled=true", "backbone.kwargs.width=8", "data.num_workers=0"),
+        # A port where nothing answers.
+        env={
+            "WANDB_BASE_URL": "http://127.0.0.1:9",
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_INIT_TIMEOUT": "5",
+            # Not this process's, which other tests have set.
+            "WANDB_SERVICE": "",
+            "WANDB_MODE": "online",
+        },
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("Wandb has failed") == 1
+    assert list(tmp_path.glob("trained_models/gedi/*/*-ep=0.ckpt"))

@@ -1,0 +1,105 @@
+import os
+import shutil
+
+import pytest
+import torch
+
+from solo_gedi.errors import ConfigError
+from solo_gedi.training.pretrain import pretrain
+
+
+def assert_equal(a, b, where=""):
+    """Bit for bit, through nested containers."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def checkpoint(run, epoch):
+    (path,) = run.folder.glob(f"*-ep={epoch}.ckpt")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("method", "workers", "on_device"),
+    [
+        ("gedi", 0, False),
+        ("gedi", 1, False),
+        ("swav", 0, False),
+        ("swav", 1, False),
+        ("gedi", 1, True),
+        ("swav", 0, True),
+    ],
+)
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    load_config, tmp_path, method, workers, on_device
+):
+    if on_device:
+        pytest.importorskip("kornia")
+    overrides = [
+        "max_epochs=4",
+        "checkpoint.keep_prev=true",
+        "scheduler.name=warmup_cosine",
+        f"data.num_workers={workers}",
+        f"+data.augment_on_device={on_device}",
+    ]
+    _, whole = pretrain(load_config(method, *overrides))
+    stopped = tmp_path / "stopped" / "half.ckpt"
+    stopped.parent.mkdir()
+    shutil.copy(checkpoint(whole, 1), stopped)
+
+    _, resumed = pretrain(load_config(method, *overrides, f"resume_from_checkpoint={stopped}"))
+    assert resumed.folder != whole.folder
+    ends = [torch.load(checkpoint(run, 3), weights_only=True) for run in (whole, resumed)]
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "global_step"):
+        assert_equal(ends[0][key], ends[1][key], key)
+    if method == "gedi":
+        assert_equal(ends[0]["replay_buffers"], ends[1]["replay_buffers"], "buffers")
+        half = torch.load(stopped, weights_only=True)["replay_buffers"][0]["chains"]
+        assert not torch.equal(half, ends[0]["replay_buffers"][0]["chains"])
+
+
+def test_auto_resume_goes_on_in_the_folder_of_the_same_unfinished_run(load_config):
+    args = ["max_epochs=3", "auto_resume.enabled=true"]
+    _, whole = pretrain(load_config("gedi", *args, "checkpoint.keep_prev=true"))
+    for epoch in (1, 2):
+        os.remove(checkpoint(whole, epoch))
+    logged = (whole.folder / "logs" / "version_0" / "metrics.csv").read_bytes()
+
+    _, other = pretrain(load_config("gedi", *args, "method_kwargs.weights.inv=2"))
+    assert other.folder != whole.folder, "another config must not take up these weights"
+    model, resumed = pretrain(load_config("gedi", *args))
+    assert resumed.folder == whole.folder
+    assert model.trainer.global_step == 9
+    assert (whole.folder / "logs" / "version_0" / "metrics.csv").read_bytes() == logged
+    assert (whole.folder / "logs" / "version_1" / "metrics.csv").exists()
+
+    _, again = pretrain(load_config("gedi", *args))
+    assert again.folder != whole.folder, "a finished run is not taken up again"
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "other width"])
+def test_unusable_checkpoint_is_one_clear_error(load_config, tmp_path, damage):
+    path = tmp_path / "given.ckpt"
+    if damage in ("truncated", "other width"):
+        _, run = pretrain(load_config("gedi"))
+        data = checkpoint(run, 0).read_bytes()
+        path.write_bytes(data[: len(data) // 2] if damage == "truncated" else data)
+    elif damage == "foreign":
+        path.write_text("not a checkpoint")
+    cfg = load_config("gedi", f"resume_from_checkpoint={path}")
+    if damage == "other width":
+        cfg.backbone.kwargs.width = 16
+    with pytest.raises(ConfigError, match=r"given\.ckpt") as caught:
+        pretrain(cfg)
+    assert len(str(caught.value).splitlines()) == 1
