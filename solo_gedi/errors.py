@@ -1,14 +1,17 @@
-"""The one error that a user's input can cause."""
+"""What can go wrong for a user, each kind with a class of its own.
+
+The message names the setting, file or package, says what was given and what would be right. The
+command line prints it without a traceback. Every other exception is a fault of ours.
+"""
+
+import signal
 
 
-class ConfigError(ValueError):
-    """A setting, a file or a path that cannot work.
-
-    The message names the key or file, says what was given and what would be right. The command
-    line prints it without a traceback and exits with status 2.
+class GEDIError(Exception):
+    """The base of all errors that this package raises on purpose.
 
     Args:
-        message: as above.
+        message: one that a person can act on.
     """
 
     def __init__(self, message: str) -> None:
@@ -17,11 +20,40 @@ class ConfigError(ValueError):
         super().__init__(own.strip())
 
 
-class DivergenceError(ConfigError):
+class ConfigError(GEDIError, ValueError):
+    """A setting, option or argument that cannot work."""
+
+
+class DataError(GEDIError, ValueError):
+    """Data that is missing, unreadable or does not fit."""
+
+
+class CheckpointError(GEDIError, ValueError):
+    """A checkpoint that is missing, unreadable or of another network."""
+
+
+class MissingPackageError(GEDIError, ImportError):
+    """An optional package that is not installed."""
+
+
+class DivergenceError(GEDIError, RuntimeError):
     """Training ran away; the message says what did, when, and what to change."""
 
 
+class Interrupted(GEDIError):
+    """A signal ended the work; what was done up to then is saved.
+
+    Args:
+        number: the signal's.
+        message: what was saved, and where.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        self.signal = number
+        super().__init__(message or f"interrupted by {signal.Signals(number).name}")
+
+
 def reason(error: BaseException) -> str:
-    """The first line of another library's error, which a ConfigError can give as the reason."""
+    """The first line of another library's error, to be given as the reason of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -1,63 +1,130 @@
-"""The command line: `solo-gedi <command> ...`."""
+"""The command line: `solo-gedi COMMAND ...`.
 
+A command is a module of this package with `add_arguments(parser)`, `run(arguments)` and its help as
+docstring. It imports torch and the library inside `run` alone, so that help answers at once.
+"""
+
+import argparse
+import importlib
+import logging
 import os
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
 from traceback import clear_frames
+from typing import NoReturn
+
+from solo_gedi.errors import ConfigError, GEDIError, Interrupted
 
 COMMANDS = {
     "pretrain": "pretrain a method, with solo-learn's config syntax",
     "linear": "train the linear probe on a pretrained backbone",
-    "evaluate": "cluster, generate, tell apart: what a pretrained method can do",
-    "benchmark": "methods and seeds side by side, beside the paper",
+    "evaluate": "measure what a pretrained method clusters, generates and detects",
+    "predict": "cluster and score images with a pretrained method",
+    "benchmark": "compare methods over seeds, beside the paper's numbers",
+    "configs": "list the shipped configs, or copy them to be edited",
+    "demo": "compare GEDI, SwAV and Barlow Twins on digits in minutes",
     "cell": "one cell of a benchmark: pretrain, then evaluate",
-    "toy": "a method on moons or circles, all seeds at once",
-    "demo": "GEDI, SwAV and Barlow Twins on digits, side by side, in minutes",
+    "toy": "train a method on moons or circles, all seeds at once",
 }
 
 
-_MODULES = {
-    "pretrain": "training.pretrain",
-    "linear": "training.linear",
-    "evaluate": "evaluation.evaluate",
-    "benchmark": "comparison.benchmark",
-    "cell": "comparison.cell",
-    "toy": "comparison.toy.study",
-    "demo": "comparison.demo",
-}
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ConfigErrors, without the page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a ConfigError."""
+        raise ConfigError(f"{message} ({self.prog} --help)")
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    debug = "--debug" in sys.argv
-    given = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    command, *arguments = given or ["--help"]
-    if command not in (*COMMANDS, "-h", "--help"):
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script.
+
+    Args:
+        arguments: those of the process when None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        status = _main(given, debug)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _main(given: list[str], debug: bool) -> int:
+    command, *rest = given or ["help"]
+    if command in ("--version", "-V"):
+        print(f"solo-gedi {version('solo-gedi')}")
+        return 0
+    if command in ("help", "-h", "--help"):
+        if not rest:
+            print(_usage())
+            return 0
+        command, rest = rest[0], ["--help"]
+    if command not in COMMANDS:
         known = ", ".join(COMMANDS)
         print(f"solo-gedi: error: no command {command!r}; choose from {known}", file=sys.stderr)
-        sys.exit(2)
-    if command not in COMMANDS:
-        usage = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
-        usage += "\n\n--debug shows the traceback of an error."
-        print(f"usage: solo-gedi COMMAND ...\n\n{usage}")
-        sys.exit(0)
-    # Threads that spin while they wait make small networks up to fifty times slower as soon as
-    # another program wants a core; torch reads this when it is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Imported late: help must not wait for torch.
-    from importlib import import_module
-
-    from solo_gedi.errors import ConfigError
-
+        return 2
     try:
-        import_module(f"solo_gedi.{_MODULES[command]}").main(arguments)
-        sys.stdout.flush()
-    except ConfigError as error:
+        module = importlib.import_module(f"solo_gedi.cli.{command}")
+        arguments = parser_of(command).parse_intermixed_args(rest)
+        # Threads that spin while they wait make small networks up to fifty times slower as soon
+        # as another program wants a core; torch reads this when it is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        _show_logs()
+        module.run(arguments)
+    except Interrupted as error:
+        print(error, flush=True)
+        return 128 + error.signal
+    except GEDIError as error:
         if debug:
             raise
         print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read the output has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 2
+    return 0
+
+
+def parser_of(command: str) -> Parser:
+    """The parser of a command.
+
+    Args:
+        command: a key of `COMMANDS`.
+    """
+    module = importlib.import_module(f"solo_gedi.cli.{command}")
+    parser = Parser(
+        f"solo-gedi {command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _usage() -> str:
+    lines = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
+    return (
+        f"usage: solo-gedi COMMAND ...\n\n{lines}\n\n"
+        "solo-gedi COMMAND --help describes a command, --version prints the version, and\n"
+        "--debug shows the traceback of an error."
+    )
+
+
+def _show_logs() -> None:
+    """Show what the library says on standard output, and its warnings on standard error."""
+    logger = logging.getLogger("solo_gedi")
+    if logger.handlers:
+        return
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for stream, wanted in ((sys.stdout, False), (sys.stderr, True)):
+        handler = logging.StreamHandler(stream)
+        handler.addFilter(lambda record, wanted=wanted: wanted == (record.levelno > logging.INFO))
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)

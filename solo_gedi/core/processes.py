@@ -1,5 +1,7 @@
 """Whether training runs in several processes, and which of them this one is."""
 
+import logging
+import os
 from typing import Any
 
 import torch.distributed as dist
@@ -35,3 +37,22 @@ def gather(item: Any) -> list[Any]:
     items = [None] * world_size()
     dist.all_gather_object(items, item)
     return items
+
+
+def get_logger(name: str) -> logging.Logger:
+    """A logger that is heard in the first process alone.
+
+    Args:
+        name: of the module.
+    """
+    logger = logging.getLogger(name)
+    if _first not in logger.filters:
+        logger.addFilter(_first)
+    return logger
+
+
+def _first(record: logging.LogRecord) -> bool:
+    """Before the process group is up, launchers name the rank in the environment."""
+    if distributed():
+        return rank() == 0
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

@@ -1,78 +1,88 @@
-"""`solo-gedi linear`: solo-learn's offline linear probe on a pretrained backbone."""
+"""solo-learn's offline linear probe on a pretrained backbone."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
 from omegaconf import DictConfig
 
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
-from solo_gedi.errors import ConfigError
-from solo_gedi.training import checkpoints, loaders
-from solo_gedi.training import run as runs
+from solo_gedi.config import LINEAR, as_config, check_choice, prepare
+from solo_gedi.core import checkpoints
+from solo_gedi.core.processes import get_logger
+from solo_gedi.errors import CheckpointError, ConfigError
+from solo_gedi.methods import register
+from solo_gedi.training import loaders
+from solo_gedi.training.job import Job, Run, parse
+
+logger = get_logger(__name__)
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    linear(config.parse_arguments("linear", arguments))
-
-
-def linear(cfg: DictConfig) -> float:
-    """Train the probe that the config describes.
+def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
+    """Train the linear probe that a config describes.
 
     Args:
-        cfg: in solo-learn's schema, before its parsing.
+        cfg: in solo-learn's schema, as `load_config(..., kind="linear")` gives it; not changed.
 
     Returns:
-        Top-1 accuracy on the validation data after the last epoch, in [0, 1].
+        The run; `metrics["val_acc1"]` is the top-1 accuracy on the validation data after the last
+        epoch, in percent.
 
     Raises:
-        ConfigError: before training starts, if config or checkpoint cannot work.
+        GEDIError: before training starts, if config, data or checkpoint cannot work.
+
+    Example:
+        linear(load_config("digits/gedi", [f"pretrained_feature_extractor={path}"], kind="linear"))
     """
-    config.prepare(cfg, required=config.LINEAR)
+    cfg = as_config(cfg)
+    register()
+    prepare(cfg, LINEAR)
     if cfg.data.get("val_path") is None:
         raise ConfigError("data.val_path is missing from the config")
-    config.check_method(cfg, "pretrain_method")
-    cfg = runs.parse(cfg, hosts.parse_linear)
+    check_choice("pretrain_method", cfg.pretrain_method, hosts.METHODS)
+    cfg = parse(cfg, hosts.parse_linear)
     if cfg.auto_augment or cfg.mixup or cfg.cutmix or cfg.label_smoothing:
         raise ConfigError(
             "auto_augment, mixup, cutmix and label_smoothing: use solo-learn's own main_linear.py"
         )
     seed_everything(cfg.seed, workers=True, verbose=False)
 
-    backbone = load_backbone(cfg)
-    model = hosts.LinearModel(backbone, cfg=cfg)
+    model = hosts.LinearModel(load_backbone(cfg), cfg=cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     train, val = loaders.probe_loaders(cfg)
     loaders.check_inputs(cfg, train, cfg.data.augmentations.crop_size)
-    run = runs.Run(cfg, "linear")
-    run.check_resume(model)
-    trainer = run.fit(model, train, val, [])
+    run, trainer = Job(cfg, "linear", model).fit(train, val, [])
     (metrics,) = trainer.validate(model, val, verbose=False)
-    accuracy = metrics["val_acc1"] / 100
-    print(f"Linear probe of {cfg.pretrained_feature_extractor} (offline), on")
-    print(f"data.val_path={cfg.data.val_path}: accuracy {accuracy:.4f}", flush=True)
-    return accuracy
+    logger.info(
+        "Linear probe of %s (offline), on\ndata.val_path=%s: accuracy %.4f",
+        *(cfg.pretrained_feature_extractor, cfg.data.val_path, metrics["val_acc1"] / 100),
+    )
+    return replace(run, metrics={**run.metrics, **metrics})
 
 
 def load_backbone(cfg: DictConfig) -> torch.nn.Module:
     """The backbone of a linear config with all of its pretrained weights.
 
+    Args:
+        cfg: parsed.
+
     Raises:
-        ConfigError: if the checkpoint is of another method or network, or leaves a weight open.
+        CheckpointError: if the checkpoint is of another method or network, or leaves a weight open.
     """
     path = Path(cfg.pretrained_feature_extractor)
-    checkpoint = checkpoints.load(path)
+    checkpoint = checkpoints.read(path)
     pretrained = checkpoints.saved_config(path)
-    if pretrained is not None and pretrained.method != cfg.pretrain_method:
-        raise ConfigError(
-            f"pretrained_feature_extractor={path} was pretrained with {pretrained.method}, "
+    if pretrained is not None and pretrained.get("method") != cfg.pretrain_method:
+        raise CheckpointError(
+            f"pretrained_feature_extractor={path} was pretrained with {pretrained.get('method')}, "
             f"not with pretrain_method={cfg.pretrain_method}"
         )
     backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
-    state = checkpoints.backbone_state(checkpoint)
+    state = checkpoints.backbone_state(checkpoint["state_dict"])
     checkpoints.check_state(state, backbone.state_dict(), path)
     backbone.load_state_dict(state)
     return backbone

@@ -1,18 +1,20 @@
-"""`solo-gedi pretrain`: pretrain any of solo-learn's methods, GEDI among them."""
+"""Pretraining of any of solo-learn's methods, GEDI among them."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
-from solo_gedi.errors import ConfigError
-from solo_gedi.methods import GEDI, METHODS, sample_space
+from solo_gedi.config import PRETRAIN, as_config, check_choice, prepare
+from solo_gedi.core.processes import get_logger
+from solo_gedi.errors import ConfigError, GEDIError, reason
+from solo_gedi.methods import GEDI, register, sample_space
 from solo_gedi.training import loaders
-from solo_gedi.training import run as runs
 from solo_gedi.training.callbacks import (
     Augmentation,
     DivergenceGuard,
@@ -20,61 +22,84 @@ from solo_gedi.training.callbacks import (
     SampleGrid,
     Triad,
 )
+from solo_gedi.training.job import Job, Run, parse
+
+logger = get_logger(__name__)
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    pretrain(config.parse_arguments("pretrain", arguments))
-
-
-def pretrain(cfg: DictConfig) -> tuple[hosts.BaseMethod, runs.Run]:
-    """Pretrain what the config describes.
+def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
+    """Pretrain what a config describes.
 
     Args:
-        cfg: in solo-learn's schema, before its parsing.
+        cfg: in solo-learn's schema, as `load_config` gives it; not changed.
 
     Returns:
-        The trained method and its run.
+        The run: its folder, checkpoint, metrics, and whether a signal stopped it.
 
     Raises:
-        ConfigError: before training starts, if the config cannot work.
+        GEDIError: before training starts, if config, data or checkpoint cannot work; later, if an
+            image cannot be read or training diverges.
+
+    Example:
+        run = pretrain(load_config("digits/gedi", ["max_epochs=5"]))
     """
-    config.prepare(cfg, required=config.PRETRAIN)
-    config.check_method(cfg, "method")
-    print(f"Pretraining {cfg.method} on {cfg.data.dataset}, with {hosts.describe()}", flush=True)
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    cfg = as_config(cfg)
+    register()
+    prepare(cfg, PRETRAIN)
+    check_choice("method", cfg.method, hosts.METHODS)
+    logger.info("Pretraining %s on %s, with %s", cfg.method, cfg.data.dataset, hosts.describe())
+    cfg = parse(cfg, hosts.parse_pretrain)
     views = loaders.device_views(cfg)
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
     loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)
 
     seed_everything(cfg.seed, workers=True, verbose=False)
-    model = config.build_method(cfg)
+    model = build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    run = runs.Run(cfg, cfg.method)
-    run.check_resume(model)
-
-    callbacks: list[Callback] = [
-        Triad(),
-        SampleGrid(run.folder / "samples", cfg.checkpoint.frequency),
-    ]
-    if isinstance(model, GEDI):
-        callbacks.insert(0, _guard(cfg))
+    job = Job(cfg, cfg.method, model)
+    callbacks: list[Callback] = []
     if views is not None:
-        callbacks.insert(0, Augmentation(views))
-    noise = (cfg.get("method_kwargs") or {}).get("input_noise_std", 0)
-    if noise and cfg.method not in METHODS:
+        callbacks.append(Augmentation(views))
+    if isinstance(model, GEDI):
+        callbacks.append(_guard(cfg))
+    elif noise := (cfg.get("method_kwargs") or {}).get("input_noise_std", 0):
         callbacks.append(InputNoise(sample_space(cfg), noise))
-    run.fit(model, train, val, callbacks)
-    print(f"Files of this run: {run.folder}", flush=True)
-    return model, run
+    callbacks += [Triad(), SampleGrid(job.folder / "samples", cfg.checkpoint.frequency)]
+    run, _ = job.fit(train, val, callbacks)
+    logger.info("Files of this run: %s", run.folder)
+    return run
+
+
+def build_method(cfg: DictConfig) -> hosts.BaseMethod:
+    """The method that a parsed config names.
+
+    Args:
+        cfg: parsed; its method is known to the host.
+
+    Raises:
+        ConfigError: if the method refuses its settings.
+    """
+    method = hosts.METHODS[cfg.method]
+    if issubclass(method, GEDI):  # which checks its settings itself
+        return method(cfg)
+    # solo-learn's own methods hand theirs on to torch unchecked.
+    try:
+        return method(cfg)
+    except GEDIError:
+        raise
+    except (AssertionError, OmegaConfBaseException, RuntimeError, TypeError, ValueError) as error:
+        kwargs = OmegaConf.to_container(cfg.get("method_kwargs") or OmegaConf.create())
+        raise ConfigError(
+            f"method={cfg.method} refuses its settings, perhaps method_kwargs={kwargs}: "
+            f"{reason(error)}"
+        ) from error
 
 
 def _guard(cfg: DictConfig) -> DivergenceGuard:
     """The divergence guard with the settings in the config's `divergence`."""
     settings: dict[str, Any] = dict(cfg.get("divergence") or {})
-    try:
-        return DivergenceGuard(**settings)
-    except TypeError as error:
-        known = sorted(set(inspect.signature(DivergenceGuard).parameters))
-        raise ConfigError(f"divergence={settings}: choose from {known}") from error
+    known = sorted(inspect.signature(DivergenceGuard).parameters)
+    if not settings.keys() <= set(known):
+        raise ConfigError(f"divergence={settings}: choose from {known}")
+    return DivergenceGuard(**settings)

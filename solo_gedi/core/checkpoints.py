@@ -1,0 +1,136 @@
+"""Finding and reading checkpoints, of which nothing but tensors and plain values is taken."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solo_gedi.errors import CheckpointError, reason
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of Lightning's, on the CPU.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        CheckpointError: if there is no such file, or it is truncated or something else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist (from {Path.cwd()})")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different class for every way to be broken
+        broken = "it is cut short, or holds other things than tensors and plain values"
+        why = reason(error) if isinstance(error, PermissionError) else broken
+        raise CheckpointError(f"checkpoint {path} cannot be read: {why}") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"checkpoint {path} has no state_dict: it is not one of Lightning's")
+    return checkpoint
+
+
+def saved_config(path: Path) -> dict[str, Any] | None:
+    """The config that solo-learn keeps as `args.json` beside a checkpoint, if it is there.
+
+    Args:
+        path: of the checkpoint.
+
+    Raises:
+        CheckpointError: if it is not JSON of a config.
+    """
+    args = path.parent / "args.json"
+    if not args.is_file():
+        return None
+    try:
+        config = json.loads(args.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{args} is not the JSON of a config: {reason(error)}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{args} is not the JSON of a config: it holds no keys")
+    return config
+
+
+def check_state(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Path) -> None:
+    """Check that saved weights are finite and fit a network, key by key and shape by shape.
+
+    Args:
+        state: what was saved.
+        own: the network's `state_dict`.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: naming the first weight that is not, or does not.
+    """
+    if broken := next((key for key, value in state.items() if not value.isfinite().all()), None):
+        raise CheckpointError(f"{broken} in checkpoint {path} is not finite: the run diverged")
+    for key, value in own.items():
+        if key not in state:
+            raise CheckpointError(f"checkpoint {path} lacks {key}: it is of another network")
+        if state[key].shape != value.shape:
+            raise CheckpointError(
+                f"checkpoint {path} has {key} of shape {tuple(state[key].shape)}, "
+                f"the config asks for {tuple(value.shape)}"
+            )
+    if extra := sorted(set(state) - set(own)):
+        raise CheckpointError(f"checkpoint {path} has {extra[0]}, which the config's network lacks")
+
+
+def part_of(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
+    """The weights of a network's part, by the part's own keys.
+
+    Args:
+        state: of the whole network.
+        names: of the part; the first that is there counts.
+
+    >>> part_of({"head.weight": torch.ones(2), "body.bias": torch.ones(3)}, "head").keys()
+    dict_keys(['weight'])
+    """
+    for name in names:
+        prefix = f"{name}."
+        if found := {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}:
+            return found
+    return {}
+
+
+def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's weights; early versions of solo-learn called it `encoder`."""
+    return part_of(state, "backbone", "encoder")
+
+
+def of_run(path: str | Path) -> Path:
+    """The checkpoint that is meant by a file, a run's folder, or that of a benchmark's cell.
+
+    Raises:
+        CheckpointError: if a folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    in_cell = [found for run in path.glob("*/*/") if (found := last(run))]
+    found = last(path) or (in_cell[0] if len(in_cell) == 1 else None)
+    if found is None:
+        raise CheckpointError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
+    return found
+
+
+def last(folder: Path) -> Path | None:
+    """The checkpoint of the last epoch in a run's folder, if it has any."""
+    numbered = (path for path in folder.glob("*-ep=*.ckpt") if _epoch(path).isdecimal())
+    return max(numbered, key=epoch_of, default=None)
+
+
+def epoch_of(path: Path) -> int:
+    """The epoch in a checkpoint's name, from 0.
+
+    >>> epoch_of(Path("gedi-digits-20260102-ep=7.ckpt"))
+    7
+    """
+    return int(_epoch(path))
+
+
+def _epoch(path: Path) -> str:
+    return path.stem.rpartition("=")[2]
