@@ -1,17 +1,43 @@
 """What is compared: methods and seeds on data sets, one plain command a cell."""
 
 import hashlib
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from solo_gedi.errors import ConfigError
 
 GRID = (0, 10, 20, 30, 40, 50)  # Figure 2's loss weights
-IMAGE_METHODS = ("jem", "barlow", "swav", "gedi_nogen", "gedi", "gedi_fast")
-TOY_METHODS = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
+
+# Configs of images -> those of their linear probes.
+PROBES = {
+    "jem": "jem",
+    "barlow": "barlow",
+    "swav": "swav",
+    "gedi_nogen": "gedi",
+    "gedi": "gedi",
+    "gedi_fast": "gedi",
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of a comparison: a config and what is changed in it.
+
+    Attributes:
+        config: its name in the suite's folder.
+        overrides: of the config.
+        weights: of the invariance and the prior term, where a suite compares them (Figure 2).
+    """
+
+    config: str
+    overrides: Sequence[str] = ()
+    weights: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -19,9 +45,10 @@ class Suite:
     """A comparison.
 
     Attributes:
-        folder: of `scripts/pretrain` with its configs.
+        folder: of its configs, among those of one kind.
         datasets: name -> the overrides that choose it.
-        methods: name -> (config, overrides).
+        methods: name -> method.
+        probes: config -> config of its linear probe.
         stacked: whether one command trains all seeds of a method at once.
         required: overrides that only the user can give.
         ood: the paper's out-of-distribution sets, which lie where the suite's own data does.
@@ -29,21 +56,22 @@ class Suite:
 
     folder: str
     datasets: Mapping[str, Sequence[str]]
-    methods: Mapping[str, tuple[str, Sequence[str]]]
+    methods: Mapping[str, Method]
+    probes: Mapping[str, str] = field(default_factory=dict)
     stacked: bool = False
     required: Sequence[str] = ()
     ood: Sequence[str] = ()
 
 
-def _plain(names: Sequence[str]) -> dict[str, tuple[str, Sequence[str]]]:
-    return {name: (name, ()) for name in names}
-
-
 _POINTS = {name: (f"dataset={name}",) for name in ("moons", "circles")}
+_TABLE_2 = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
+_ON_POINTS = {name: Method(name) for name in (*_TABLE_2, "gedi_paper")}
+_ON_IMAGES = {name: Method(name) for name in PROBES}
 _WEIGHTS = {
-    f"inv={inv} prior={prior}": (
+    f"inv={inv} prior={prior}": Method(
         "gedi",
         (f"method_kwargs.weights.inv={inv}", f"method_kwargs.weights.prior={prior}"),
+        weights=(inv, prior),
     )
     for inv, prior in product(GRID, GRID)
 }
@@ -63,13 +91,11 @@ _OF_THE_TRAINER = {
 }
 
 
-def _steadied(
-    rate: float, terms: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, Sequence[str]]]:
+def _steadied(rate: float, terms: Mapping[str, Sequence[str]]) -> dict[str, Method]:
     # Left alone: the guard would bring a run back.
     alone = ("+divergence.policy=raise", "method_kwargs.energy_l2=0")
     return {
-        f"{method} {term} lr={factor}x": (
+        f"{method} {term} lr={factor}x": Method(
             method,
             (*alone, f"optimizer.lr={factor * rate}", *terms[term]),
         )
@@ -87,9 +113,9 @@ _FEWER = {
     "steps=1 bf16": ("num_steps=1", "precision=bf16"),
 }
 _PASSES = {
-    "swav": ("swav", ()),
+    "swav": Method("swav"),
     **{
-        name: ("gedi", [f"++method_kwargs.sgld.{setting}" for setting in settings])
+        name: Method("gedi", [f"++method_kwargs.sgld.{setting}" for setting in settings])
         for name, settings in _FEWER.items()
     },
 }
@@ -97,24 +123,25 @@ _PASSES = {
 _FOLDERS = ("data.train_path", "data.val_path")
 
 SUITES = {
-    "toy": Suite("toy", _POINTS, _plain((*TOY_METHODS, "gedi_paper")), stacked=True),
+    "toy": Suite("toy", _POINTS, _ON_POINTS, stacked=True),
     "sensitivity": Suite("toy", _POINTS, _WEIGHTS, stacked=True),
     "stability": Suite("toy", _POINTS, _steadied(6.4e-4, _STEADYING), stacked=True),
     "stability-digits": Suite(
-        "digits", {"digits": ()}, _steadied(1.6e-2, {**_STEADYING, **_OF_THE_TRAINER})
+        "digits", {"digits": ()}, _steadied(1.6e-2, {**_STEADYING, **_OF_THE_TRAINER}), PROBES
     ),
-    "passes": Suite("digits", {"digits": ()}, _PASSES),
-    "digits": Suite("digits", {"digits": ()}, _plain(IMAGE_METHODS)),
-    "svhn": Suite("svhn", {"svhn": ()}, _plain(IMAGE_METHODS), ood=("cifar10", "cifar100")),
-    "cifar10": Suite("cifar", {"cifar10": ()}, _plain(IMAGE_METHODS), ood=("svhn", "cifar100")),
+    "passes": Suite("digits", {"digits": ()}, _PASSES, PROBES),
+    "digits": Suite("digits", {"digits": ()}, _ON_IMAGES, PROBES),
+    "svhn": Suite("svhn", {"svhn": ()}, _ON_IMAGES, PROBES, ood=("cifar10", "cifar100")),
+    "cifar10": Suite("cifar", {"cifar10": ()}, _ON_IMAGES, PROBES, ood=("svhn", "cifar100")),
     "cifar100": Suite(
         "cifar",
         {"cifar100": ("dataset=cifar100",)},
-        _plain(IMAGE_METHODS),
+        _ON_IMAGES,
+        PROBES,
         ood=("svhn", "cifar10"),
     ),
-    "folder": Suite("custom", {"custom": ()}, _plain(IMAGE_METHODS), required=_FOLDERS),
-    "passes-folder": Suite("custom", {"custom": ()}, _PASSES, required=_FOLDERS),
+    "folder": Suite("custom", {"custom": ()}, _ON_IMAGES, PROBES, required=_FOLDERS),
+    "passes-folder": Suite("custom", {"custom": ()}, _PASSES, PROBES, required=_FOLDERS),
 }
 
 
@@ -128,7 +155,8 @@ class Cell:
         seeds: those that the command runs.
         folder: of the cell; the results of a seed are `results_of(seed)`.
         arguments: what comes after `solo-gedi`.
-        configs: fingerprint of the yaml files that the command reads.
+        configs: fingerprint of the configs that the command reads.
+        weights: as a method's.
     """
 
     dataset: str
@@ -137,6 +165,7 @@ class Cell:
     folder: Path
     arguments: tuple[str, ...] = field(repr=False)
     configs: str = ""
+    weights: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         seeds = ", ".join(map(str, self.seeds))
@@ -148,7 +177,11 @@ class Cell:
         return shlex.join(["solo-gedi", *self.arguments])
 
     def results_of(self, seed: int) -> Path:
-        """The file that a finished seed leaves."""
+        """The file that a finished seed leaves.
+
+        Args:
+            seed: one of the cell's.
+        """
         folder = self.folder if self.folder.name == f"seed={seed}" else self.folder / f"seed={seed}"
         return folder / "metrics.json"
 
@@ -168,9 +201,9 @@ def cells_of(
     methods: Sequence[str],
     seeds: Sequence[int],
     out: Path,
-    scripts: Path,
-    overrides: Sequence[str],
-    options: Sequence[str] = (),
+    scripts: Path | None = None,
+    overrides: Sequence[str] = (),
+    evaluate: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """The cells of a suite.
 
@@ -179,50 +212,90 @@ def cells_of(
         methods: names of the suite's methods; all when empty.
         seeds: to run each with.
         out: folder of the results: `<out>/<dataset>/<method>/seed=K`.
-        scripts: folder with `pretrain` and `linear`.
-        overrides: of every cell's config.
-        options: of the evaluation.
+        scripts: folder with `pretrain` and `linear`; the shipped configs when None.
+        overrides: of every cell's config, `probe.key=value` of its probe's.
+        evaluate: keyword arguments of the evaluation.
 
     Raises:
-        ConfigError: for an unknown method, a config that is not there or a path that is missing.
+        ConfigError: for an unknown method, a config that is not there or cannot be composed, or a
+            path that is missing.
     """
     if unknown := [name for name in methods if name not in suite.methods]:
-        raise ConfigError(f"--methods has {unknown[0]!r}; choose from {','.join(suite.methods)}")
+        raise ConfigError(f"methods has {unknown[0]!r}; choose from {','.join(suite.methods)}")
     for key in suite.required:
         if not any(override.startswith(f"{key}=") for override in overrides):
             raise ConfigError(f"this suite needs {key}=FOLDER")
-    out_sets = ",".join([*suite.ood, "uniform", "shuffled"])
-    options = [*(["--ood", out_sets] if suite.ood else []), *options]
+    own = overrides if suite.stacked else split_overrides(overrides)[0]
+    paper_sets = {"ood": (*suite.ood, "uniform", "shuffled")} if suite.ood else {}
+    fingerprint = cache(_fingerprint)
     cells = []
-    for dataset, method in product(suite.datasets, methods or suite.methods):
-        config, own = suite.methods[method]
-        path = scripts / "pretrain" / suite.folder
-        if not (path / f"{config}.yaml").is_file():
-            raise ConfigError(f"--scripts={scripts} has no pretrain/{suite.folder}/{config}.yaml")
-        configs = _fingerprint(scripts, suite.folder, config)
-        named = ["--config-path", str(path), "--config-name", config]
-        chosen = [*suite.datasets[dataset], *own, *overrides]
-        folder = out / dataset / method.replace(" ", "-")
-        if suite.stacked:
-            listed = ",".join(map(str, seeds))
-            arguments = ["toy", str(folder), *named, "--seeds", listed, *options, *chosen]
-            cells.append(Cell(dataset, method, tuple(seeds), folder, tuple(arguments), configs))
-            continue
-        probe = scripts / "linear" / suite.folder / f"{config.partition('_')[0]}.yaml"
-        linear = ["--linear-config", str(probe)] if probe.is_file() else []
-        for seed in seeds:
-            place = folder / f"seed={seed}"
-            arguments = ["cell", str(place), *named, *linear, *options, f"seed={seed}", *chosen]
-            cells.append(Cell(dataset, method, (seed,), place, tuple(arguments), configs))
+    for dataset, name in product(suite.datasets, methods or suite.methods):
+        method, choice = suite.methods[name], suite.datasets[dataset]
+        config = _named(scripts, "pretrain", suite.folder, method.config)
+        if config is None:
+            path = f"pretrain/{suite.folder}/{method.config}.yaml"
+            raise ConfigError(f"scripts={scripts} has no {path}")
+        probe = suite.probes.get(method.config)
+        linear = None if probe is None else _named(scripts, "linear", suite.folder, probe)
+        options = {"linear_config": linear, **paper_sets, **(evaluate or {})}
+        linear = options["linear_config"]
+        # Without what the method changes, which is in the command: composing takes its time.
+        configs = fingerprint(config, (*choice, *own), linear and str(linear))
+        folder = out / dataset / name.replace(" ", "-")
+        arguments = _as_arguments(options)
+        changes = [*choice, *method.overrides, *overrides]
+        for batch in [tuple(seeds)] if suite.stacked else [(seed,) for seed in seeds]:
+            listed = ",".join(map(str, batch))
+            place = folder if suite.stacked else folder / f"seed={listed}"
+            command = (
+                ["toy", str(place), config, "--seeds", listed, *arguments, *changes]
+                if suite.stacked
+                else ["cell", str(place), config, *arguments, f"seed={listed}", *changes]
+            )
+            cells.append(Cell(dataset, name, batch, place, tuple(command), configs, method.weights))
     return cells
 
 
-def _fingerprint(scripts: Path, folder: str, config: str) -> str:
-    """Tells whether a method's configs are the ones that an earlier result was trained with."""
-    digest = hashlib.sha256()
-    for kind in ("pretrain", "linear"):
-        path = scripts / kind / folder
-        own = [path / "base.yaml", path / f"{config}.yaml", *sorted(path.glob("*/*.yaml"))]
-        for file in filter(Path.is_file, own):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides of a pretraining config, and those of its probe's (`probe.key=value`).
+
+    Args:
+        overrides: of both.
+    """
+    probe = [override for override in overrides if override.startswith("probe.")]
+    return [override for override in overrides if override not in probe], probe
+
+
+def _named(scripts: Path | None, kind: str, folder: str, config: str) -> str | None:
+    """What a command calls a config: its name where it is shipped, else its path."""
+    from solo_gedi.config import shipped_configs
+
+    path = (scripts or shipped_configs()) / kind / folder / f"{config}.yaml"
+    if not path.is_file():
+        return None
+    return f"{folder}/{config}" if scripts is None else str(path)
+
+
+def _as_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Keyword arguments as the command line has them."""
+    arguments = []
+    for name, value in options.items():
+        if value is not None:
+            listed = isinstance(value, Sequence) and not isinstance(value, str)
+            text = ",".join(map(str, value)) if listed else str(value)
+            arguments += [f"--{name.replace('_', '-')}", text]
+    return arguments
+
+
+def _fingerprint(config: str, overrides: Sequence[str], linear: str | None) -> str:
+    """Tells whether configs are those that an earlier result was trained with."""
+    from omegaconf import OmegaConf
+
+    from solo_gedi.config import load_config
+
+    configs = [load_config(config, overrides)]
+    if linear is not None:
+        configs.append(load_config(linear, kind="linear"))
+    content = [OmegaConf.to_container(cfg) for cfg in configs]
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
