@@ -1,9 +1,21 @@
-"""The paper's own networks, with the attributes that solo-learn expects of a backbone."""
+"""The paper's own networks, and the backbones that need no solo-learn to be built."""
 
+from solo_gedi.backbones.build import (
+    BACKBONES,
+    FACTORIES,
+    BackboneFactory,
+    build_backbone,
+    features_dim,
+)
 from solo_gedi.backbones.energy_resnet8 import EnergyResNet8
 from solo_gedi.backbones.mlp import MLP
 
-# Not named `resnet*`: solo-learn replaces the stem and the last layer of backbones so named.
-BACKBONES = {"energy_resnet8": EnergyResNet8, "mlp": MLP}
-
-__all__ = ["BACKBONES", "MLP", "EnergyResNet8"]
+__all__ = [
+    "FACTORIES",
+    "MLP",
+    "BACKBONES",
+    "BackboneFactory",
+    "EnergyResNet8",
+    "build_backbone",
+    "features_dim",
+]

@@ -123,8 +123,9 @@ def _show_logs() -> None:
         return
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    for stream, wanted in ((sys.stdout, False), (sys.stderr, True)):
-        handler = logging.StreamHandler(stream)
-        handler.addFilter(lambda record, wanted=wanted: wanted == (record.levelno > logging.INFO))
+    said, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    said.addFilter(lambda record: record.levelno <= logging.INFO)
+    warned.setLevel(logging.WARNING)
+    for handler in (said, warned):
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)

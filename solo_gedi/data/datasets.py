@@ -16,9 +16,11 @@ from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import SVHN
 
 from solo_gedi.core.processes import rank
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import DataError, MissingPackageError
 
 Transform = Callable[[Any], Any]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class DatasetSpec:
     """What the rest of the package must know of a data set.
 
     Attributes:
-        num_classes: number of classes.
-        images: called with `data.train_path` or `data.val_path`, the split and a transform, gives
-            the labelled images; None for points.
-        points: called with the number of points gives fresh (points, labels); None for images.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel.
+        num_classes: number of classes; 0 where the folder tells.
+        images: for image sets of this package: called with `data.train_path` or `data.val_path`,
+            the split and a transform, gives the labelled images.
+        points: for toy sets: called with the number of points, gives fresh (points, labels).
+        mean: per channel, of pixels in [0, 1]; where it is fixed.
+        std: per channel, likewise.
+        size: height and width where all images are squares of one size.
+        splits: names that stand in the place of a path, if the set is part of a package.
+        is_folder: whether it is any folder of images.
         box: fresh chains on points are uniform over [-box, box].
     """
 
@@ -40,7 +45,15 @@ class DatasetSpec:
     points: Callable[[int], tuple[Tensor, Tensor]] | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    size: int | None = None
+    splits: tuple[str, ...] = ()
+    is_folder: bool = False
     box: float = 1.0
+
+    @property
+    def is_hosts(self) -> bool:
+        """Whether solo-learn reads it."""
+        return not (self.images or self.points or self.is_folder)
 
 
 @cache
@@ -64,12 +77,12 @@ class Digits(Dataset):
         transform: applied to the PIL image (mode L).
 
     Raises:
-        ConfigError: for another split.
+        DataError: for another split.
     """
 
     def __init__(self, path: str, train: bool, transform: Transform | None = None) -> None:
         if path not in _digits_split():
-            raise ConfigError(
+            raise DataError(
                 f"data.train_path and data.val_path of digits name a split: "
                 f"train, val or test, not {path!r}"
             )
@@ -91,11 +104,11 @@ def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset
     try:
         return SVHN(Path(path).expanduser(), "train" if train else "test", transform, download=True)
     except (OSError, RuntimeError) as error:
-        raise ConfigError(
+        raise DataError(
             f"data path {path!r} holds no SVHN and it could not be downloaded: {error}"
         ) from error
     except ImportError as error:
-        raise ConfigError("data.dataset=svhn needs scipy: pip install scipy") from error
+        raise MissingPackageError("data.dataset=svhn needs scipy: pip install scipy") from error
 
 
 def _seed() -> int:
@@ -150,14 +163,42 @@ def fixed_points(spec: DatasetSpec, seed: int, n: int = 2000) -> tuple[Tensor, T
         return spec.points(n)
 
 
+# The data sets that this package brings to solo-learn ...
 DATASETS = {
-    "digits": DatasetSpec(10, images=Digits, mean=(0.3,), std=(0.35,)),
-    "svhn": DatasetSpec(10, images=_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197)),
+    "digits": DatasetSpec(
+        10, Digits, mean=(0.3,), std=(0.35,), size=8, splits=("train", "val", "test")
+    ),
+    "svhn": DatasetSpec(
+        10, _svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), size=32
+    ),
     "moons": DatasetSpec(2, points=_moons),
     "circles": DatasetSpec(2, points=_circles),
 }
+# ... and those that solo-learn has, with the normalisation of its GitHub version.
+_HOSTS = {
+    "cifar10": DatasetSpec(
+        10, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), size=32
+    ),
+    "cifar100": DatasetSpec(
+        100, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762), size=32
+    ),
+    "stl10": DatasetSpec(10, mean=(0.4914, 0.4823, 0.4466), std=(0.247, 0.243, 0.261), size=96),
+    "imagenet": DatasetSpec(1000, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "imagenet100": DatasetSpec(100, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "custom": DatasetSpec(0, mean=IMAGENET_MEAN, std=IMAGENET_STD, is_folder=True),
+}
+KNOWN = {**DATASETS, **_HOSTS}
 
 
 def spec_of(dataset: str) -> DatasetSpec:
-    """The spec of a data set of ours; for solo-learn's, one without images, points or pixels."""
-    return DATASETS.get(dataset, DatasetSpec(num_classes=0))
+    """The spec of a data set.
+
+    Args:
+        dataset: its name, as `data.dataset` of a config has it.
+
+    Raises:
+        DataError: for an unknown one.
+    """
+    if dataset not in KNOWN:
+        raise DataError(f"data.dataset={dataset!r} does not exist; choose from {sorted(KNOWN)}")
+    return KNOWN[dataset]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from solo_gedi.errors import ConfigError, reason
+from solo_gedi.errors import DataError, reason
 
 _WIDE = ("F", "I")  # of 32 bits, or 16: "I;16" and the like
 
@@ -17,7 +17,7 @@ def read_image(path: str | Path) -> Image.Image:
     """An image file in RGB.
 
     Raises:
-        ConfigError: if it cannot be read, or has pixels that RGB would clip or make up.
+        DataError: if it cannot be read, or has pixels that RGB would clip or make up.
     """
     try:
         with Image.open(path) as image:
@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> Image.Image:
                     raise ValueError("it has pixels that are not from 0 to 255")
             return image.convert("RGB")
     except Exception as error:  # PIL raises a different class for every way to be broken
-        raise ConfigError(f"image {path} cannot be used: {reason(error)}") from error
+        raise DataError(f"image {path} cannot be used: {reason(error)}") from error
 
 
 class UnlabelledImages(Dataset):

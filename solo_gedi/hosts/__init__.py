@@ -14,84 +14,15 @@ Nothing outside this package imports solo-learn. What the names below mean:
 - `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
 """
 
-from solo_gedi.hosts._detect import GENERATION, SOLO_FOLDER, describe
-from solo_gedi.hosts._shared import (
-    build_backbone,
-    cluster_output,
-    features_dim,
-    normalization,
-)
+from solo_gedi.hosts._detect import GENERATION as GENERATION
+from solo_gedi.hosts._detect import SOLO_FOLDER as SOLO_FOLDER
+from solo_gedi.hosts._detect import describe as describe
+from solo_gedi.hosts._shared import build_backbone as build_backbone
+from solo_gedi.hosts._shared import cluster_output as cluster_output
+from solo_gedi.hosts._shared import features_dim as features_dim
+from solo_gedi.hosts._shared import normalization as normalization
 
 if GENERATION == "github":
-    from solo_gedi.hosts.github import (
-        BACKBONES,
-        METHODS,
-        BaseMethod,
-        LinearModel,
-        SinkhornKnopp,
-        WeightedKNN,
-        add_backbone,
-        add_dataset,
-        add_method,
-        barlow_loss,
-        build_transform,
-        has_dataset,
-        labelled_images,
-        mend,
-        multi_view,
-        parse_linear,
-        parse_pretrain,
-        pretrain_images,
-        swav_loss,
-    )
+    from solo_gedi.hosts.github import *  # noqa: F403
 else:
-    from solo_gedi.hosts.pypi import (
-        BACKBONES,
-        METHODS,
-        BaseMethod,
-        LinearModel,
-        SinkhornKnopp,
-        WeightedKNN,
-        add_backbone,
-        add_dataset,
-        add_method,
-        barlow_loss,
-        build_transform,
-        has_dataset,
-        labelled_images,
-        mend,
-        multi_view,
-        parse_linear,
-        parse_pretrain,
-        pretrain_images,
-        swav_loss,
-    )
-
-__all__ = [
-    "BACKBONES",
-    "GENERATION",
-    "METHODS",
-    "SOLO_FOLDER",
-    "SinkhornKnopp",
-    "BaseMethod",
-    "LinearModel",
-    "WeightedKNN",
-    "add_backbone",
-    "add_dataset",
-    "add_method",
-    "barlow_loss",
-    "build_backbone",
-    "build_transform",
-    "cluster_output",
-    "describe",
-    "features_dim",
-    "has_dataset",
-    "labelled_images",
-    "mend",
-    "multi_view",
-    "normalization",
-    "parse_linear",
-    "parse_pretrain",
-    "pretrain_images",
-    "swav_loss",
-]
+    from solo_gedi.hosts.pypi import *  # noqa: F403

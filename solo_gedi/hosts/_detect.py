@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import MissingPackageError
 
 INSTALL = """solo-learn is not installed. Install one of its two generations:
   the release on PyPI:  pip install --no-deps solo-learn==1.0.2
@@ -14,7 +14,7 @@ def _solo_folder() -> Path:
     # Looked at as files: importing 1.0.2 needs stand-ins for what it cannot find.
     spec = find_spec("solo")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(INSTALL)
+        raise MissingPackageError(INSTALL)
     return Path(spec.submodule_search_locations[0])
 
 

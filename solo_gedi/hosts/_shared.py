@@ -1,26 +1,23 @@
 """What both generations need in the same form."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchvision import transforms
 
-from solo_gedi.data import DATASETS
-from solo_gedi.errors import ConfigError, reason
-
-BackboneFactory = Callable[..., nn.Module]  # called as factory(method, **kwargs)
+from solo_gedi import backbones
+from solo_gedi.backbones import BackboneFactory as BackboneFactory
+from solo_gedi.backbones import features_dim as features_dim
+from solo_gedi.data import spec_of
 
 
 def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) -> nn.Module:
-    """The backbone that a config names, built as solo-learn builds it.
-
-    solo-learn takes the last layer off `resnet*` backbones and, for CIFAR, replaces their stem.
+    """The backbone that a config names; see `backbones.build_backbone`.
 
     Args:
         factories: name -> factory.
@@ -30,36 +27,19 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
     Raises:
         ConfigError: for an unknown name, or arguments that the backbone refuses.
     """
-    name, kwargs = cfg.backbone.name, dict(cfg.backbone.get("kwargs") or {})
-    if name not in factories:
-        raise ConfigError(f"backbone.name={name!r} does not exist; choose from {sorted(factories)}")
-    try:
-        backbone = factories[name](cfg.get("method") or cfg.get("pretrain_method"), **kwargs)
-    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"backbone.kwargs={kwargs} does not fit {name}: {reason(error)}"
-        ) from error
-    if name.startswith("resnet"):
-        backbone.fc = nn.Identity()
-        if cfg.data.dataset in ("cifar10", "cifar100"):
-            backbone.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=2, bias=False)
-            backbone.maxpool = nn.Identity()
-    return backbone
-
-
-def features_dim(backbone: nn.Module) -> int:
-    """Size of a backbone's features: torchvision's ResNets say `inplanes`, the others so."""
-    return int(getattr(backbone, "inplanes", None) or backbone.num_features)  # type: ignore[arg-type]
+    return backbones.build_backbone(
+        cfg.backbone.name,
+        cfg.backbone.get("kwargs"),
+        method=cfg.get("method") or cfg.get("pretrain_method"),
+        dataset=cfg.data.dataset,
+        factories=factories,
+    )
 
 
 def with_normalization(dataset: str, augmentation: DictConfig) -> dict[str, Any]:
-    """An augmentation config with mean and std filled in: our data set's, else ImageNet's."""
-    mean, std = (
-        (DATASETS[dataset].mean, DATASETS[dataset].std)
-        if dataset in DATASETS
-        else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    )
-    return {"mean": mean, "std": std, **dict(augmentation)}
+    """An augmentation config with the data set's mean and std where it has none."""
+    spec = spec_of(dataset)
+    return {"mean": spec.mean, "std": spec.std, **dict(augmentation)}
 
 
 def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -72,10 +52,10 @@ def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
 def cluster_output(model: Any) -> str:
     """Name of the output whose argmax is the cluster.
 
-    SwAV's prototype scores; else `z`, which is the cluster head's of GEDI and JEM and the
-    projector's of Barlow Twins and others, as in the paper.
+    The scores of a layer of prototypes, as SwAV has one; else `z`, which is the cluster head's of
+    GEDI and JEM and the projector's of Barlow Twins and others, as in the paper.
     """
-    return "p" if model.cfg.method == "swav" else "z"
+    return "p" if isinstance(getattr(model, "prototypes", None), nn.Linear) else "z"
 
 
 class WeightedKNNMixin:

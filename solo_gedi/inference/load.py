@@ -1,92 +1,148 @@
-"""A pretrained method, read back from the folder of its run."""
+"""Reading a trained method back, without solo-learn, Lightning or Hydra."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
-from solo_gedi import hosts
-from solo_gedi.config import compose as config
-from solo_gedi.data import SampleSpace
-from solo_gedi.errors import ConfigError, reason
-from solo_gedi.methods import sample_space
-from solo_gedi.training import checkpoints
-
-_REQUIRED = (
-    *("name", "method", "backbone.name", "data.dataset", "data.num_classes", "augmentations"),
-    *("optimizer.name", "optimizer.batch_size", "scheduler.name", "max_epochs"),
-)
+from solo_gedi.backbones import FACTORIES, BackboneFactory, build_backbone, features_dim
+from solo_gedi.core import checkpoints
+from solo_gedi.core.sampler import SGLDSettings
+from solo_gedi.data import SampleSpace, spec_of
+from solo_gedi.errors import CheckpointError
+from solo_gedi.inference.heads import build_head, size_of
+from solo_gedi.inference.model import Model
 
 
-@dataclass
-class Trained:
-    """What a run left behind.
-
-    Attributes:
-        checkpoint: the file.
-        cfg: the run's config, parsed.
-        model: with the checkpoint's weights, on the GPU where there is one.
-        chains: (n, ...) of the replay buffers of all processes; None for a method without.
-        epochs: how many it was trained for.
-        events: what the divergence guard had to undo, and when.
-    """
-
-    checkpoint: Path
-    cfg: DictConfig
-    model: hosts.BaseMethod
-    chains: Tensor | None
-    epochs: int
-    events: list[str] = field(default_factory=list)
+class HasCheckpoint(Protocol):
+    """A `Run`, or whatever else knows its checkpoint."""
 
     @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.checkpoint.parent
-
-    @property
-    def space(self) -> SampleSpace:
-        """The space its samples live in."""
-        return sample_space(self.cfg)
+    def checkpoint(self) -> Path | None:
+        """The file."""
 
 
-def load(path: Path, overrides: DictConfig | None = None) -> Trained:
-    """Read a checkpoint, with the config beside it.
+def load(
+    source: str | Path | HasCheckpoint,
+    *,
+    backbones: Mapping[str, BackboneFactory] | None = None,
+    device: str | torch.device | None = None,
+) -> Model:
+    """A trained method, ready to be used.
 
     Args:
-        path: of the file, its run or its cell, see `checkpoints.of_run`.
-        overrides: keys of the config to change, as paths of data that have moved.
+        source: a `Run`, a checkpoint, or the folder of a run or of a benchmark's cell.
+        backbones: name -> factory(method, **kwargs) of networks that this package does not know.
+        device: where to put it; a GPU if there is one when None.
 
     Raises:
-        ConfigError: if there is none, it does not fit its config, or its weights are not finite.
+        CheckpointError: if there is none, it does not fit the config beside it, or its weights
+            are not finite.
+
+    Example:
+        model = load("trained_models/gedi/20260102-030405")
     """
-    path = checkpoints.of_run(path)
-    saved = checkpoints.load(path)
-    cfg = checkpoints.saved_config(path)
-    if cfg is None:
-        raise ConfigError(f"{path.parent} has no args.json, in which a run keeps its config")
-    if "method" not in cfg:
-        raise ConfigError(f"{path} is not of a pretraining run: its args.json names no method")
-    if isinstance(cfg.get("data"), DictConfig):
-        cfg.data.setdefault("test_path", None)
-    OmegaConf.set_struct(cfg, True)  # a key that is misspelt would change nothing
-    try:
-        cfg.merge_with(overrides or {})
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{overrides} does not fit the run's config: {reason(error)}") from error
-    OmegaConf.set_struct(cfg, False)
-    config.check(cfg, _REQUIRED, str(path.parent / "args.json"))
-    model = config.build_method(cfg)
-    checkpoints.check_state(saved["state_dict"], model.state_dict(), path)
-    model.load_state_dict(saved["state_dict"])
-    buffers = [buffer["chains"] for buffer in saved.get("replay_buffers", [])]
-    return Trained(
-        checkpoint=path,
-        cfg=cfg,
-        model=model.to("cuda" if torch.cuda.is_available() else "cpu").eval(),
-        chains=torch.cat(buffers) if buffers else None,
-        epochs=saved.get("epoch", -1) + 1,
-        events=saved.get("callbacks", {}).get("DivergenceGuard", {}).get("events", []),
+    path, config, checkpoint = read_run(source)
+    data, kwargs = config["data"], config.get("method_kwargs") or {}
+    backbone_cfg, augmentation = config["backbone"], config["augmentations"][0]
+    known = {**FACTORIES, **(backbones or {})}
+    if backbone_cfg["name"] not in known:
+        raise CheckpointError(
+            f"backbone.name={backbone_cfg['name']!r} of {path} is known to solo-learn alone: give "
+            f"its factory with load(..., backbones={{...}}); known are {sorted(known)}"
+        )
+    backbone = build_backbone(
+        backbone_cfg["name"],
+        backbone_cfg.get("kwargs"),
+        method=config["method"],
+        dataset=data["dataset"],
+        factories=known,
     )
+    state = checkpoint["state_dict"]
+    own = checkpoints.backbone_state(state)
+    checkpoints.check_state(own, backbone.state_dict(), path)
+    backbone.load_state_dict(own)
+    head, output = build_head(state, kwargs, path)
+
+    spec, size = spec_of(data["dataset"]), augmentation["crop_size"]
+    if spec.points:
+        normalization, input_shape = None, (2,)
+        space = SampleSpace(low=-spec.box, high=spec.box)
+    else:
+        mean = tuple(map(float, augmentation.get("mean") or spec.mean))
+        std = tuple(map(float, augmentation.get("std") or spec.std))
+        normalization, input_shape = (mean, std), (len(mean), size, size)
+        space = SampleSpace.of_images(mean, std)
+    events = checkpoint.get("callbacks", {}).get("DivergenceGuard", {}).get("events", [])
+    buffers = [buffer["chains"] for buffer in checkpoint.get("replay_buffers", [])]
+    model = Model(
+        backbone,
+        head,
+        output=output,
+        num_clusters=size_of(head, features_dim(backbone)),
+        space=space,
+        normalization=normalization,
+        input_shape=input_shape,
+        config=config,
+        sgld=_settings(kwargs.get("sgld"), checkpoint, events, points=spec.points is not None),
+        checkpoint=path,
+        epochs=checkpoint.get("epoch", -1) + 1,
+        events=list(events),
+        chains=torch.cat(buffers) if buffers else None,
+        has_energy=output == "cluster head",
+    )
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The path, config and content of a run's last checkpoint.
+
+    Args:
+        source: as that of `load`.
+
+    Raises:
+        CheckpointError: if there is none, or it is not of a pretraining run.
+    """
+    if not isinstance(source, str | Path):
+        if source.checkpoint is None:
+            raise CheckpointError("this run has no checkpoint: checkpoint.enabled was false")
+        source = source.checkpoint
+    path = checkpoints.of_run(source)
+    checkpoint = checkpoints.read(path)
+    config = checkpoints.saved_config(path)
+    args = path.parent / "args.json"
+    if config is None:
+        raise CheckpointError(f"{path.parent} has no args.json, in which a run keeps its config")
+    if "method" not in config:
+        raise CheckpointError(f"{path} is not of a pretraining run: its args.json names no method")
+    for section in ("backbone", "data"):
+        if not isinstance(config.get(section), dict):
+            raise CheckpointError(
+                f"{section} must be a section with keys of its own in {args}, "
+                f"got {config.get(section)!r}"
+            )
+    needed = {
+        "backbone.name": config["backbone"].get("name"),
+        "data.dataset": config["data"].get("dataset"),
+        "augmentations": config.get("augmentations"),
+    }
+    if missing := [key for key, value in needed.items() if not value]:
+        raise CheckpointError(f"{missing[0]} is missing from {args}")
+    return path, config, checkpoint
+
+
+def _settings(
+    given: Mapping[str, Any] | None, checkpoint: dict[str, Any], events: list[str], *, points: bool
+) -> SGLDSettings:
+    """The sampler's settings as the run ended, or those of Tables 3 and 5."""
+    defaults = {"step_size": 5e-5} if points else {}
+    known = {field.name for field in fields(SGLDSettings)}
+    settings = SGLDSettings(
+        **{**defaults, **{key: value for key, value in (given or {}).items() if key in known}}
+    )
+    # Before the checkpoint kept the factor, it followed from what the guard had undone.
+    factor = checkpoint.get("sampler", {}).get("step_factor", 0.5 ** max(0, len(events) - 1))
+    settings.step_size *= factor
+    return settings

@@ -28,8 +28,8 @@ def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
         cfg: in solo-learn's schema, as `load_config(..., kind="linear")` gives it; not changed.
 
     Returns:
-        The run; `metrics["val_acc1"]` is the top-1 accuracy on the validation data after the last
-        epoch, in percent.
+        The run; unless it was interrupted, `metrics["val_acc1"]` is the top-1 accuracy on the
+        validation data after the last epoch, in percent.
 
     Raises:
         GEDIError: before training starts, if config, data or checkpoint cannot work.
@@ -56,6 +56,8 @@ def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
     train, val = loaders.probe_loaders(cfg)
     loaders.check_inputs(cfg, train, cfg.data.augmentations.crop_size)
     run, trainer = Job(cfg, "linear", model).fit(train, val, [])
+    if run.interrupted is not None:
+        return run
     (metrics,) = trainer.validate(model, val, verbose=False)
     logger.info(
         "Linear probe of %s (offline), on\ndata.val_path=%s: accuracy %.4f",

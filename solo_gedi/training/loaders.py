@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
@@ -15,15 +14,36 @@ from torchvision.datasets.folder import find_classes
 
 from solo_gedi import hosts
 from solo_gedi.core import evaluation_mode
-from solo_gedi.data import FreshPoints, UnlabelledImages, fixed_points, read_image, spec_of
-from solo_gedi.errors import ConfigError, reason
+from solo_gedi.core.processes import get_logger
+from solo_gedi.data import (
+    KNOWN,
+    FreshPoints,
+    UnlabelledImages,
+    fixed_points,
+    read_image,
+    spec_of,
+)
+from solo_gedi.data.transforms import BICUBIC, Transform, plain
+from solo_gedi.errors import ConfigError, DataError, GEDIError, MissingPackageError, reason
 
-Transform = Callable[[Any], Any]
 DeviceViews = Callable[[Tensor], list[Tensor]]
-BICUBIC = transforms.InterpolationMode.BICUBIC
 
-# All images of these are squares of one size.
-_SQUARES = ("digits", "svhn", "cifar10", "cifar100", "stl10")
+logger = get_logger(__name__)
+
+
+def with_normalization(cfg: DictConfig) -> DictConfig:
+    """A parsed config whose `augmentations` name the mean and std of their pixels.
+
+    The two generations of solo-learn do not agree on them for CIFAR-100.
+
+    Args:
+        cfg: of images.
+    """
+    cfg = cfg.copy()
+    for i, entry in enumerate(cfg.augmentations):
+        mean, std = hosts.normalization(_transform(cfg, i))
+        entry.mean, entry.std = list(mean), list(std)
+    return cfg
 
 
 class _Indexed(Dataset):
@@ -67,7 +87,7 @@ def _reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
         return make()
     except (OSError, RuntimeError) as error:
         data = cfg.data
-        raise ConfigError(
+        raise DataError(
             f"data.dataset={data.dataset} cannot be read from data.train_path={data.train_path}, "
             f"data.val_path={data.val_path}: {reason(error)}"
         ) from error
@@ -77,7 +97,7 @@ def _transform(cfg: DictConfig, i: int) -> Transform:
     """solo-learn's pipeline for the i-th entry of `augmentations`."""
     try:
         return hosts.build_transform(cfg.data.dataset, cfg.augmentations[i])
-    except ConfigError:
+    except GEDIError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise ConfigError(f"augmentations.{i} makes no pipeline: {reason(error)}") from error
@@ -90,7 +110,7 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
     uint8 (n, channels, height, width).
 
     Raises:
-        ConfigError: if the data cannot be read.
+        DataError: if the data cannot be read.
     """
     if (points := _points(cfg, cfg.data.num_large_crops)) is not None:
         return points
@@ -98,12 +118,13 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
     if not cfg.data.get("augment_on_device"):
         transform = hosts.multi_view(*_pipelines(cfg))
         if cfg.debug_augmentations:
-            print(transform)
-    if images := spec_of(cfg.data.dataset).images:
-        dataset: Any = _Indexed(images(cfg.data.train_path, True, transform))
+            logger.info("%s", transform)
+    spec = spec_of(cfg.data.dataset)
+    if spec.images:
+        dataset: Any = _Indexed(spec.images(cfg.data.train_path, True, transform))
     else:
         dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
-        if cfg.data.dataset == "custom" and cfg.data.no_labels:
+        if spec.is_folder and cfg.data.no_labels:
             dataset = UnlabelledImages([dataset.root / name for name in dataset.images], transform)
     return _loader(dataset, cfg, train=True)
 
@@ -117,20 +138,21 @@ def device_views(cfg: DictConfig) -> DeviceViews | None:
     """
     if not cfg.data.get("augment_on_device"):
         return None
-    if cfg.data.dataset not in _SQUARES:
+    if spec_of(cfg.data.dataset).size is None:
+        squares = [name for name, spec in KNOWN.items() if spec.size]
         raise ConfigError(
             "data.augment_on_device=true needs square images of one size: data.dataset must be one "
-            f"of {list(_SQUARES)}, not {cfg.data.dataset!r}"
+            f"of {squares}, not {cfg.data.dataset!r}"
         )
     try:
         from solo_gedi.data.batched import BatchedViews
     except ImportError as error:
-        raise ConfigError(
-            "data.augment_on_device=true needs kornia: pip install 'kornia>=0.9'"
+        raise MissingPackageError(
+            "data.augment_on_device=true needs kornia: pip install 'solo-gedi[augment]'"
         ) from error
     views = BatchedViews(*_pipelines(cfg))
     if cfg.debug_augmentations:
-        print(views)
+        logger.info("%s", views)
     return views
 
 
@@ -149,19 +171,19 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
     with; solo-learn's other data sets its fixed pipeline.
 
     Raises:
-        ConfigError: if the data cannot be read.
+        DataError: if the data cannot be read.
     """
     data = cfg.data
     if data.val_path is None or data.no_labels:
         return None
     if (points := _points(cfg)) is not None:
         return points
-    if _is_solo_learns(data.dataset):
+    if spec_of(data.dataset).is_hosts:
         _, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
     else:
         first = cfg.augmentations[0]
         mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
-        val = _images(cfg, train=False, transform=_plain(first.crop_size, *mean_std))
+        val = _images(cfg, train=False, transform=plain(first.crop_size, *mean_std))
         _check_classes(cfg)
     return _loader(val, cfg, train=False)
 
@@ -173,19 +195,20 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
     does it; digits and SVHN, which its crops and flips would turn into other digits, are not.
 
     Raises:
-        ConfigError: if the data cannot be read.
+        DataError: if the data cannot be read.
     """
     if (points := _points(cfg)) is not None:
         return points, points
-    if _is_solo_learns(cfg.data.dataset):
+    spec = spec_of(cfg.data.dataset)
+    if spec.is_hosts:
         train, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
     else:
-        chosen, spec = cfg.data.augmentations, spec_of(cfg.data.dataset)
+        chosen = cfg.data.augmentations
         mean_std = (spec.mean, spec.std) if spec.images else (chosen.mean, chosen.std)
-        plain = _plain(chosen.crop_size, *mean_std)
-        train_transform = plain if spec.images else _augmented(chosen.crop_size, *mean_std)
+        as_it_is = plain(chosen.crop_size, *mean_std)
+        train_transform = as_it_is if spec.images else _augmented(chosen.crop_size, *mean_std)
         train = _images(cfg, train=True, transform=train_transform)
-        val = _images(cfg, train=False, transform=plain)
+        val = _images(cfg, train=False, transform=as_it_is)
         _check_classes(cfg)
     return _loader(train, cfg, train=True), _loader(val, cfg, train=False)
 
@@ -201,18 +224,18 @@ def plain_loader(cfg: DictConfig, *, train: bool) -> DataLoader:
         train: the training split; else that of `data.val_path`.
 
     Raises:
-        ConfigError: if the data cannot be read or has no labels.
+        DataError: if the data cannot be read or has no labels.
     """
-    dataset = cfg.data.dataset
-    if spec_of(dataset).points:
-        points, labels = fixed_points(spec_of(dataset), seed=0 if train else 1)
+    dataset, spec = cfg.data.dataset, spec_of(cfg.data.dataset)
+    if spec.points:
+        points, labels = fixed_points(spec, seed=0 if train else 1)
         return DataLoader(TensorDataset(points, labels), batch_size=400)
     if (cfg.data.train_path if train else cfg.data.val_path) is None or cfg.data.no_labels:
-        raise ConfigError("data.train_path and data.val_path must name labelled images")
+        raise DataError("data.train_path and data.val_path must name labelled images")
     first = cfg.augmentations[0]
     mean, std = hosts.normalization(hosts.build_transform(dataset, first))
-    transform = transforms.Compose([_Channels(len(mean)), _plain(first.crop_size, mean, std)])
-    if _is_solo_learns(dataset):
+    transform = plain(first.crop_size, mean, std)
+    if spec.is_hosts:
         images = _reading(lambda: hosts.labelled_images(cfg), cfg)[0 if train else 1]
         images.transform = transform
     else:
@@ -234,7 +257,8 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     first = cfg.augmentations[0]
     first.mean, first.std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
     cfg.data.dataset, cfg.data.no_labels = dataset, False
-    path = path or ("test" if dataset == "digits" else cfg.data.val_path)
+    splits = spec_of(dataset).splits
+    path = path or (splits[-1] if splits else cfg.data.val_path)
     cfg.data.train_path = cfg.data.val_path = path
     return cfg
 
@@ -256,7 +280,7 @@ def check_inputs(
     backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
     try:
         first = next(iter(train.dataset))
-    except ConfigError:
+    except GEDIError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"augmentations fail on the first image: {reason(error)}") from error
@@ -273,21 +297,6 @@ def check_inputs(
             f"backbone={OmegaConf.to_container(cfg.backbone)} cannot take inputs of shape "
             f"{tuple(batch.shape[1:])} (augmentations.crop_size={crop_size}): {reason(error)}"
         ) from error
-
-
-class _Channels:
-    """A PIL image with one grey or three colour channels, whatever it has."""
-
-    def __init__(self, channels: int) -> None:
-        self.mode = "L" if channels == 1 else "RGB"
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        return image.convert(self.mode)
-
-
-def _is_solo_learns(dataset: str) -> bool:
-    """Whether solo-learn reads it; its own reading of `custom` folders is fixed at 224 pixels."""
-    return dataset != "custom" and not spec_of(dataset).images
 
 
 def _points(cfg: DictConfig, views: int = 0) -> DataLoader | None:
@@ -309,19 +318,14 @@ def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
 def _check_classes(cfg: DictConfig) -> None:
     """Check that the class folders of `custom` validation images are those of the training."""
     data = cfg.data
-    if data.dataset != "custom":
+    if not spec_of(data.dataset).is_folder:
         return
     train, val = (find_classes(path)[0] for path in (data.train_path, data.val_path))
     if train != val:
-        raise ConfigError(
+        raise DataError(
             f"data.val_path={data.val_path} has the class folders {val}, "
             f"data.train_path={data.train_path} has {train}: they must be the same"
         )
-
-
-def _plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    steps = [transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
 def _augmented(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

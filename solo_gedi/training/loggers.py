@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
-from solo_gedi.errors import ConfigError, reason
+from solo_gedi.errors import MissingPackageError, reason
 
 
 class _Forgiving:
@@ -59,7 +59,7 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
     """The loggers of a run in a folder whose name is its id.
 
     Raises:
-        ConfigError: if wandb is asked for and not installed.
+        MissingPackageError: if wandb is asked for and not installed.
     """
     loggers: list[Logger] = [MetricsFile(folder, name="logs")]
     if cfg.wandb.enabled:
@@ -73,7 +73,9 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
                 id=folder.name,
             )
         except ModuleNotFoundError as error:
-            raise ConfigError("wandb.enabled=true needs wandb: pip install wandb") from error
+            raise MissingPackageError(
+                "wandb.enabled=true needs wandb: pip install 'solo-gedi[wandb]'"
+            ) from error
         wandb.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
         loggers.append(wandb)
     return loggers

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from solo_gedi import hosts
 from solo_gedi.config import PRETRAIN, as_config, check_choice, prepare
 from solo_gedi.core.processes import get_logger
+from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError, GEDIError, reason
 from solo_gedi.methods import GEDI, register, sample_space
 from solo_gedi.training import loaders
@@ -49,6 +50,8 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     check_choice("method", cfg.method, hosts.METHODS)
     logger.info("Pretraining %s on %s, with %s", cfg.method, cfg.data.dataset, hosts.describe())
     cfg = parse(cfg, hosts.parse_pretrain)
+    if spec_of(cfg.data.dataset).points is None:
+        cfg = loaders.with_normalization(cfg)
     views = loaders.device_views(cfg)
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
     loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)

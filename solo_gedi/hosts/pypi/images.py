@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch.utils.data import Dataset
 
-from solo_gedi.data import DATASETS
+from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts._shared import with_normalization
 from solo_gedi.hosts.pypi import solo
@@ -32,7 +32,7 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
         for name, value in with_normalization(dataset, augmentation).items()
         if name in ("mean", "std")
     }
-    own_pixels = dataset == "custom" or dataset in DATASETS
+    own_pixels = not spec_of(dataset).is_hosts
     return solo.pretrain_dataloader.prepare_transform(
         "custom" if own_pixels else dataset,
         brightness=jitter.get("brightness", 0),

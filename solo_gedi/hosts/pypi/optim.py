@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from timm.optim.lars import Lars
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
@@ -41,18 +40,23 @@ def build_optimizer(
     Raises:
         ConfigError: for another name or arguments that the optimiser refuses.
     """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"optimizer.name={name!r} does not exist; choose from {OPTIMIZERS}")
     kwargs = dict(kwargs)
+    classes: dict[str, Any] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
     if name == "lars":
+        from timm.optim.lars import Lars  # all of timm, for one optimiser
+
+        classes["lars"] = Lars
         kwargs["trust_coeff"] = kwargs.pop("eta", 1e-3)
         kwargs["trust_clip"] = kwargs.pop("clip_lr", False)
         kwargs["always_adapt"] = True
         if kwargs.pop("exclude_bias_n_norm", False):
             groups = split_off_vectors(groups, weight_decay=0, always_adapt=False)
-    classes = dict(
-        zip(OPTIMIZERS, (torch.optim.SGD, Lars, torch.optim.Adam, torch.optim.AdamW), strict=True)
-    )
-    if name not in classes:
-        raise ConfigError(f"optimizer.name={name!r} does not exist; choose from {OPTIMIZERS}")
     try:
         return classes[name](groups, lr=lr, weight_decay=weight_decay, **kwargs)
     except (TypeError, ValueError) as error:

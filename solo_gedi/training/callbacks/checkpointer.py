@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
-from solo_gedi.errors import ConfigError, reason
+from solo_gedi.errors import CheckpointError, reason
 from solo_gedi.files import write_atomically, write_json
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 
@@ -22,13 +22,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write, then rename; a checkpoint that was there before stays until the rename.
 
         Raises:
-            ConfigError: if it cannot be written, as on a full disk.
+            CheckpointError: if it cannot be written, as on a full disk.
         """
         save = super().save_checkpoint
         try:
             write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-            raise ConfigError(f"checkpoint {path} could not be written: {reason(error)}") from error
+            raise CheckpointError(
+                f"checkpoint {path} could not be written: {reason(error)}"
+            ) from error
 
 
 class Checkpointer(Callback):

@@ -1,5 +1,6 @@
 """Lets a signal end a run at the end of an epoch, from where it can go on exactly."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -42,7 +43,8 @@ class GracefulStop(Callback):
             signal.raise_signal(number)
         self.received = number
         name = signal.Signals(number).name
-        print(f"{name}: stopping after this epoch; once more to stop at once", flush=True)
+        # A handler may run in the middle of another log call, so it takes no lock.
+        os.write(2, f"{name}: stopping after this epoch; once more to stop at once\n".encode())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop on every process if the signal has reached one of them."""

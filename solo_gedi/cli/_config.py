@@ -1,0 +1,61 @@
+"""How a command line names a config: as a shipped one, as a file, or as Hydra does it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from solo_gedi.errors import ConfigError
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a command that takes a config."""
+    add = parser.add_argument
+    add("config", nargs="?", help="a shipped config, as digits/gedi, or a yaml file")
+    add("overrides", nargs="*", metavar="key=value", help="changes to it, in Hydra's syntax")
+    add("--config-path", "-cp", metavar="FOLDER", help="Hydra's way: the folder of the config ...")
+    add("--config-name", "-cn", metavar="NAME", help="... and its file, as gedi.yaml")
+
+
+def add_cfg_argument(parser: argparse.ArgumentParser) -> None:
+    """Hydra's `--cfg job`."""
+    parser.add_argument(
+        "--cfg", nargs="?", const="job", choices=("job",), help="print the composed config and stop"
+    )
+
+
+def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
+    """The name or path that the arguments mean, and the overrides.
+
+    Raises:
+        ConfigError: if they name none, or two.
+    """
+    given = [part for part in (arguments.config, *arguments.overrides) if part is not None]
+    path, name = arguments.config_path, arguments.config_name
+    # An override has a "=", or removes a key with "~"; the name comes first.
+    first = given[0] if given and "=" not in given[0] and not given[0].startswith("~") else None
+    if path is None and name is None:
+        if first is None:
+            raise ConfigError(
+                "no config is named: give a shipped one, as digits/gedi (`solo-gedi configs` lists "
+                "them), or a yaml file"
+            )
+        return first, given[1:]
+    if path is None or name is None:
+        raise ConfigError("--config-path and --config-name go together")
+    if not Path(path).is_dir():
+        raise ConfigError(f"--config-path={path} is not a folder (from {Path.cwd()})")
+    return Path(path) / name, given
+
+
+def run_config(arguments: argparse.Namespace, kind: str) -> Any:
+    """The composed config; printed, and None, where `--cfg` asks for that."""
+    from solo_gedi.config import load_config
+
+    name, overrides = config_of(arguments)
+    cfg = load_config(name, overrides, kind=kind)
+    if arguments.cfg is None:
+        return cfg
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(cfg))
+    return None

@@ -1,0 +1,39 @@
+"""From an image to the tensor that a network takes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL import Image
+from torchvision import transforms
+
+Transform = Callable[[Any], Any]
+BICUBIC = transforms.InterpolationMode.BICUBIC
+
+
+class Channels:
+    """A PIL image with one grey or three colour channels, whatever it has.
+
+    Args:
+        channels: 1 or 3.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.mode = "L" if channels == 1 else "RGB"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Convert it."""
+        return image.convert(self.mode)
+
+
+def plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """PIL image -> (channels, size, size), without augmentation.
+
+    The shorter side becomes `size`, the middle is cut out, pixels in [0, 1] are normalised.
+
+    Args:
+        size: pixels a side.
+        mean: per channel.
+        std: per channel.
+    """
+    steps = [Channels(len(mean)), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])

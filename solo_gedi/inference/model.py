@@ -1,0 +1,205 @@
+"""A trained method, to be used: features, clusters, densities and samples."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from solo_gedi.core import evaluation_mode, input_gradient, log_density, sample_sgld
+from solo_gedi.core.sampler import SGLDSettings
+from solo_gedi.data import SampleSpace
+from solo_gedi.data.transforms import Transform, plain
+from solo_gedi.errors import ConfigError
+
+
+class Outputs(NamedTuple):
+    """What the network says of n inputs.
+
+    Attributes:
+        features: (n, h) of the backbone.
+        scores: (n, c), whose argmax is the cluster and whose logsumexp is log p up to a constant.
+    """
+
+    features: Tensor
+    scores: Tensor
+
+
+class Model(nn.Module):
+    """A pretrained network without solo-learn or Lightning, in evaluation mode.
+
+    Inputs x are what `transform` makes of images, (n, channels, size, size), or points (n, 2).
+    Samples live in `space`, [-1, 1] for images.
+
+    Attributes:
+        backbone: inputs -> features (n, h).
+        head: features -> scores (n, c).
+        output: what the scores are: "cluster head", "prototypes" or "projector".
+        space: the map between samples and inputs.
+        normalization: mean and std per channel of pixels in [0, 1]; None for points.
+        input_shape: of one input.
+        config: the run's, as its `args.json` has it.
+        checkpoint: the file; None for a model that was not read from one.
+        epochs: how many it was trained for.
+        events: what the divergence guard had to undo, and when.
+        has_energy: whether it was trained as an energy-based model, as GEDI and JEM are.
+        sgld: the sampler's settings, with the step size that the run ended with.
+        chains: (n, ...) of the replay buffers of all processes, on the CPU; None without any.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        output: str,
+        num_clusters: int,
+        space: SampleSpace,
+        normalization: tuple[tuple[float, ...], tuple[float, ...]] | None,
+        input_shape: tuple[int, ...],
+        config: dict[str, Any],
+        sgld: SGLDSettings,
+        checkpoint: Path | None = None,
+        epochs: int = 0,
+        events: list[str] | None = None,
+        chains: Tensor | None = None,
+        has_energy: bool = True,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.output, self.num_clusters = output, num_clusters
+        self.space, self.normalization, self.input_shape = space, normalization, input_shape
+        self.config, self.sgld = config, sgld
+        self.checkpoint, self.epochs, self.events = checkpoint, epochs, events or []
+        self.chains, self.has_energy = chains, has_energy
+        self.eval()
+
+    def __repr__(self) -> str:
+        """One line: what it is and where from."""
+        shape = "x".join(map(str, self.input_shape))
+        return (
+            f"Model({self.config.get('method')} on {self.config['data']['dataset']}, "
+            f"{self.num_clusters} clusters by the {self.output}, inputs {shape}, "
+            f"{self.epochs} epochs, from {self.checkpoint})"
+        )
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder."""
+        return None if self.checkpoint is None else self.checkpoint.parent
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @cached_property
+    def transform(self) -> Transform:
+        """PIL image, of any size and mode -> what the network takes.
+
+        Raises:
+            ConfigError: for a model of points.
+        """
+        if self.normalization is None:
+            raise ConfigError("this model takes points in the plane, not images")
+        return plain(self.input_shape[-1], *self.normalization)
+
+    def forward(self, x: Tensor) -> Outputs:
+        """Inputs (n, ...) -> features and scores."""
+        features = self.backbone(x)
+        return Outputs(features, self.head(features))
+
+    @torch.inference_mode()
+    def features(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> features (n, h)."""
+        return self.backbone(x.to(self.device))
+
+    @torch.inference_mode()
+    def cluster_logits(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> logits of the clusters (n, c), divided by the temperature."""
+        return self(x.to(self.device)).scores
+
+    def cluster_probs(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> p(y|x), (n, c), rows that sum to 1."""
+        return self.cluster_logits(x).softmax(-1)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> log p(x) up to a constant (Eq. 6), (n,).
+
+        Differentiable. For a method without an energy it is the logsumexp of the scores, as the
+        paper has it for SwAV and Barlow Twins.
+        """
+        return log_density(self(x.to(self.device)).scores)
+
+    def log_density_of_samples(self, samples: Tensor) -> Tensor:
+        """Points of the sample space (n, ...) -> log p up to a constant, (n,). Differentiable."""
+        return self.log_density(self.space.to_input(samples.to(self.device)))
+
+    def ood_score(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> -||grad log p|| in the sample space (Appendix G), (n,).
+
+        Higher means in-distribution.
+        """
+        samples = self.space.to_samples(x.to(self.device))
+        _, grad = input_gradient(self.log_density_of_samples, samples)
+        return -grad.flatten(1).norm(dim=1)
+
+    def sample(
+        self,
+        num: int = 64,
+        *,
+        steps: int = 500,
+        start: str | Tensor = "fresh",
+        generator: Generator | None = None,
+        batch_size: int = 400,
+    ) -> Tensor:
+        """Samples of the model by SGLD, with the settings it was trained with.
+
+        Args:
+            num: how many; where `start` is a tensor, as many as it holds.
+            steps: Langevin steps.
+            start: "fresh" chains, uniform over the box; "buffer", the chains of the training; or
+                samples (num, ...) to move.
+            generator: source of the chains and the noise, on the model's device.
+            batch_size: chains moved at once.
+
+        Returns:
+            (num, ...) on the CPU, in [-1, 1] for images, up to the noise.
+
+        Raises:
+            ConfigError: for a start that is neither, or a buffer that the model does not have.
+        """
+        chains = self._start(num, start, generator)
+        box = self.space.box if self.sgld.clip_samples else None
+        with evaluation_mode(self):
+            moved = [
+                sample_sgld(
+                    self.log_density_of_samples,
+                    part.to(self.device),
+                    steps,
+                    self.sgld.step_size,
+                    self.sgld.noise_std,
+                    max_grad_norm=self.sgld.max_grad_norm,
+                    box=box,
+                    generator=generator,
+                ).cpu()
+                for part in chains.split(batch_size)
+            ]
+        return torch.cat(moved)
+
+    def _start(self, num: int, start: str | Tensor, generator: Generator | None) -> Tensor:
+        if isinstance(start, Tensor):
+            return start
+        if start == "fresh":
+            shape = (num, *self.input_shape)
+            return self.space.uniform(shape, generator=generator, device=self.device)
+        if start != "buffer":
+            raise ConfigError(f'start must be "fresh", "buffer" or a tensor, got {start!r}')
+        if self.chains is None:
+            raise ConfigError(f"{self.config.get('method')} has no replay buffer to start from")
+        if num > len(self.chains):
+            raise ConfigError(f"the replay buffer has {len(self.chains)} chains, not {num}")
+        device = generator.device if generator is not None else "cpu"
+        order = torch.randperm(len(self.chains), generator=generator, device=device).cpu()
+        return self.chains[order[:num]]
