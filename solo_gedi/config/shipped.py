@@ -76,11 +76,11 @@ def find_config(name: str | Path, kind: Kind = "pretrain") -> Path:
     for path in (file, shipped_configs() / kind / file):
         if path.is_file():
             return path.parent.resolve() / path.name
-    near = get_close_matches(str(given.with_suffix("")), list_configs(kind), n=4, cutoff=0.5)
+    near = get_close_matches(str(given).removesuffix(".yaml"), list_configs(kind), 4, cutoff=0.5)
+    meant = f"did you mean {', '.join(near)}? " if near else ""
     raise ConfigError(
-        f"there is no config {str(name)!r}, neither a yaml file (from {Path.cwd()}) nor a shipped "
-        f"{kind} config{': did you mean ' + ', '.join(near) + '?' if near else ';'} "
-        "`solo-gedi configs` lists them"
+        f"no {kind} config {str(name)!r}: neither a yaml file (from {Path.cwd()}) nor a shipped "
+        f"config; {meant}`solo-gedi configs` lists them"
     )
 
 

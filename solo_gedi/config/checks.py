@@ -1,0 +1,86 @@
+"""Checks of a config before anything is built from it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from solo_gedi import hosts
+from solo_gedi.backbones import BACKBONES
+from solo_gedi.config import rules
+from solo_gedi.data import DATASETS, spec_of
+from solo_gedi.errors import ConfigError
+
+_REQUIRED = (
+    "name",
+    "backbone.name",
+    "data.dataset",
+    "data.train_path",
+    "optimizer.name",
+    "optimizer.batch_size",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "scheduler.name",
+    "max_epochs",
+    "devices",
+)
+
+PRETRAIN = ("method", "augmentations", "optimizer.classifier_lr")
+LINEAR = ("pretrained_feature_extractor", "pretrain_method")
+
+
+def prepare(cfg: DictConfig, required: Sequence[str]) -> None:
+    """Check what a run needs of a config, before solo-learn's own parsing.
+
+    Args:
+        cfg: the config; it stays as it is.
+        required: keys that the run needs beside those that all need: `PRETRAIN` or `LINEAR`.
+
+    Raises:
+        ConfigError: naming the key, what was given and what would be right.
+    """
+    check(cfg, (*required, *_REQUIRED))
+    for key in ("train_path", "val_path"):
+        path = cfg.data.get(key)
+        if path is not None and spec_of(cfg.data.dataset).is_folder and not Path(path).is_dir():
+            raise ConfigError(f"data.{key}={path} is not a folder (from {Path.cwd()})")
+
+
+def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -> None:
+    """Check settings and names, but not the paths of data, which may have moved.
+
+    Args:
+        cfg: before or after solo-learn's own parsing; it stays as it is.
+        required: keys that must be there, `data.dataset`, `backbone.name`, `optimizer.name` and
+            `scheduler.name` among them.
+        where: what the config is called in a message.
+
+    Raises:
+        ConfigError: naming the key, what was given and what would be right.
+    """
+    rules.check(cfg, required, where)
+    dataset, backbones = cfg.data.dataset, {*BACKBONES, *hosts.BACKBONES}
+    if dataset not in DATASETS and not hosts.has_dataset(dataset):
+        raise ConfigError(f"data.dataset={dataset!r} does not exist in {hosts.describe()}")
+    check_choice("backbone.name", cfg.backbone.name, backbones)
+    if "augmentations" in cfg:
+        rules.check_augmentations(cfg, images=spec_of(dataset).points is None)
+
+
+def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:
+    """Check that a setting names something that is there with the installed solo-learn.
+
+    Args:
+        key: of the setting.
+        value: what it is.
+        choices: what it could be.
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    known = sorted(choices)
+    if value not in known:
+        raise ConfigError(
+            f"{key}={value!r} does not exist in {hosts.describe()}; choose from {known}"
+        )
