@@ -103,8 +103,8 @@ def copy_configs(folder: str | Path) -> list[Path]:
     taken = sorted(str(copy) for copy in copies.values() if copy.exists())
     if taken:
         raise ConfigError(
-            f"{taken[0]} exists, as do {len(taken) - 1} other files: nothing was copied; "
-            "choose another folder"
+            f"{folder} already holds {len(taken)} of the files, {taken[0]} among "
+            "them: nothing was copied; choose another folder"
         )
     for path, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
