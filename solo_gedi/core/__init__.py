@@ -1,12 +1,13 @@
 """GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
 
-from solo_gedi.core.energy import EnergyHead, input_gradient, log_density
+from solo_gedi.core.energy import EnergyHead, input_gradient, input_score, log_density
 from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
-from solo_gedi.core.objective import GEDIObjective
+from solo_gedi.core.objective import GEDIObjective, objective_inputs
 from solo_gedi.core.precision import DTYPES, choose_precision, gradient_cosine
 from solo_gedi.core.replay_buffer import ReplayBuffer
-from solo_gedi.core.sgld import evaluation_mode, langevin_step, sample_sgld
+from solo_gedi.core.sampler import Sampler, SGLDSettings, saved_sampler
+from solo_gedi.core.sgld import evaluation_mode, langevin_step, mixes_batch, sample_sgld
 from solo_gedi.core.spectral_norm import limit_spectral_norm, limit_spectral_norms
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "EnergyHead",
     "GEDIObjective",
     "ReplayBuffer",
+    "SGLDSettings",
+    "Sampler",
     "choose_precision",
     "cluster_entropy",
     "clusters_used",
@@ -21,11 +24,15 @@ __all__ = [
     "generative_loss",
     "gradient_cosine",
     "input_gradient",
+    "input_score",
     "invariance_loss",
     "langevin_step",
     "limit_spectral_norm",
     "limit_spectral_norms",
     "log_density",
+    "mixes_batch",
+    "objective_inputs",
     "prior_loss",
     "sample_sgld",
+    "saved_sampler",
 ]

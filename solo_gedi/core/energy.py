@@ -1,10 +1,11 @@
-"""The energy-based reading of a classifier: p(x) is the sum of its exponentiated logits (Eq. 6)."""
+"""A classifier read as an energy-based model: p(x) sums its exponentiated logits (Eq. 6)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+# (n, ...) -> (n,): log p of n points up to a constant; or (n, k, ...) -> (n, k) for k networks.
 LogDensity = Callable[[Tensor], Tensor]
 
 
@@ -19,6 +20,11 @@ class EnergyHead(nn.Module):
 
     Raises:
         ValueError: for fewer than two clusters or a temperature that is not positive.
+
+    Example:
+        >>> head = EnergyHead(in_dim=128, hidden_dim=256, num_clusters=10)
+        >>> head(torch.zeros(4, 128)).shape
+        torch.Size([4, 10])
     """
 
     def __init__(
@@ -36,10 +42,14 @@ class EnergyHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (n, h) -> logits f(features) / tau, (n, c).
+        """Logits of features.
 
-        In at least single precision, also under autocast: the losses compare energies whose
-        difference is small beside their size.
+        Args:
+            features: (n, h).
+
+        Returns:
+            (n, c): f(features) / tau. In at least single precision, also under autocast: the
+            losses compare energies whose difference is small beside their size.
         """
         logits = self.layers(features)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
@@ -52,7 +62,11 @@ def log_density(logits: Tensor) -> Tensor:
         logits: (n, c), already divided by the temperature.
 
     Returns:
-        (n,): log sum_y exp(logits_y); the energy is its negative.
+        (n,): log sum_y exp(logits_y) in nats; the energy is its negative.
+
+    Example:
+        >>> log_density(torch.tensor([[0.0, 0.0], [2.0, -50.0]]))
+        tensor([0.6931, 2.0000])
     """
     return torch.logsumexp(logits, dim=-1)
 
@@ -60,12 +74,20 @@ def log_density(logits: Tensor) -> Tensor:
 def input_gradient(log_density_fn: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     """The log-density and its gradient in the input (the score); no parameter gets a gradient.
 
+    Works inside `torch.no_grad` and `torch.inference_mode` too.
+
     Args:
-        log_density_fn: (n, ...) -> (n,), independent over n.
-        x: (n, ...).
+        log_density_fn: (n, ...) -> (n,), each value from its own point alone; or
+            (n, k, ...) -> (n, k), see `sample_sgld`.
+        x: (n, ...) or (n, k, ...).
 
     Returns:
         log p(x) (n,) and grad_x log p(x) (n, ...), both detached.
+
+    Example:
+        >>> x = torch.tensor([[3.0, 4.0]])
+        >>> input_gradient(lambda x: -0.5 * x.square().sum(1), x)  # a standard Gaussian
+        (tensor([-12.5000]), tensor([[-3., -4.]]))
     """
     # inference_mode(False), since enable_grad alone does not undo an enclosing inference_mode.
     with torch.inference_mode(False), torch.enable_grad():
@@ -73,3 +95,22 @@ def input_gradient(log_density_fn: LogDensity, x: Tensor) -> tuple[Tensor, Tenso
         log_p = log_density_fn(x)
         (grad,) = torch.autograd.grad(log_p.sum(), x)
     return log_p.detach(), grad
+
+
+def input_score(log_p: Tensor, x: Tensor) -> Tensor:
+    """The score grad_x log p(x) with its graph, so that a loss can be made of it.
+
+    Args:
+        log_p: (n,) or (k, n) log-densities, computed from x and each from its own point alone.
+        x: (n, ...) or (k, n, ...), which requires a gradient.
+
+    Returns:
+        The gradients, of x's shape.
+
+    Example:
+        >>> x = torch.tensor([[3.0, 4.0]], requires_grad=True)
+        >>> input_score(-0.5 * x.square().sum(1), x).detach()
+        tensor([[-3., -4.]])
+    """
+    (score,) = torch.autograd.grad(log_p.sum(), x, create_graph=True)
+    return score

@@ -1,11 +1,13 @@
-"""The triad of failure modes (Definitions 1 to 3), measured.
+"""Measures of the triad of failure modes (Definitions 1 to 3).
 
-1. Representation collapse, the encoder gives every input the same features: `feature_std` and
-   `effective_rank` fall to 0 and 1.
+1. Representation collapse, the encoder maps every input to the same features: `feature_std` falls
+   to 0 and `effective_rank` to 1.
 2. Cluster collapse, every input falls into one cluster: `cluster_entropy` falls to 0 and
    `largest_cluster_share` rises to 1.
-3. Permutation invariance of the assignments, the loss does not tell which cluster belongs to
-   which input: `permutation_gap` falls to 0, `view_agreement` to chance.
+3. Permutation invariance of the assignments, the loss cannot tell which cluster belongs to which
+   input: `permutation_gap` falls to 0 and `view_agreement` to chance.
+
+Features are (n, h), logits (n, c), for n points; every measure is a scalar tensor.
 """
 
 import torch
@@ -15,15 +17,39 @@ from solo_gedi.core.losses import invariance_loss
 
 
 def feature_std(features: Tensor) -> Tensor:
-    """Standard deviation of the features (n, h) over the points, mean over h; 0 when collapsed."""
+    """Standard deviation of the features over the points, averaged over h.
+
+    Args:
+        features: (n, h).
+
+    Returns:
+        Scalar, at least 0; 0 is representation collapse.
+
+    Example:
+        >>> feature_std(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+        tensor(0.5000)
+    """
     return features.std(0, unbiased=False).mean()
 
 
 def effective_rank(features: Tensor) -> Tensor:
-    """Number of directions that centred features (n, h) spread over, in [1, min(n, h)].
+    """Number of directions that the centred features spread over.
 
     The exponential of the entropy of their normalised singular values (Roy and Vetterli, "The
-    effective rank", 2007); 1 for features that do not vary, NaN for some that are not finite.
+    effective rank", 2007).
+
+    Args:
+        features: (n, h).
+
+    Returns:
+        Scalar in [1, min(n, h)]; 1 for features that do not vary, NaN if some are not finite.
+
+    Example:
+        >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> round(effective_rank(corners).item(), 4)
+        2.0
+        >>> round(effective_rank(corners[:, :1].expand(4, 2)).item(), 4)
+        1.0
     """
     if not features.isfinite().all():
         return features.new_tensor(float("nan"))
@@ -34,35 +60,69 @@ def effective_rank(features: Tensor) -> Tensor:
 
 
 def cluster_entropy(logits: Tensor) -> Tensor:
-    """Entropy of the mean prediction q(y), in nats: 0 is cluster collapse, log c even use.
+    """Entropy of the mean prediction q(y), in nats.
 
     Args:
         logits: (n, c).
 
     Returns:
-        Scalar in [0, log c].
+        Scalar in [0, log c]: 0 is cluster collapse, log c is even use of all clusters.
+
+    Example:
+        >>> cluster_entropy(torch.zeros(5, 2))  # log 2
+        tensor(0.6931)
     """
     return torch.special.entr(logits.softmax(-1).mean(0)).sum()
 
 
 def clusters_used(logits: Tensor) -> Tensor:
-    """Number of clusters that are the argmax of some point, as a scalar tensor.
+    """Number of clusters that are the argmax of some point.
 
     Args:
         logits: (n, c).
+
+    Returns:
+        Scalar in [1, min(n, c)], of a floating-point type.
+
+    Example:
+        >>> clusters_used(torch.eye(5)[[0, 3, 3]])
+        tensor(2.)
     """
     used = torch.zeros(logits.shape[-1], device=logits.device)
     return used.index_fill(0, logits.argmax(-1), 1.0).sum()
 
 
 def largest_cluster_share(logits: Tensor) -> Tensor:
-    """Share of the points (n, c) whose argmax is the most frequent one, in [1/c, 1]."""
+    """Share of the points that fall into the most frequent cluster.
+
+    Args:
+        logits: (n, c).
+
+    Returns:
+        Scalar in [1/c, 1]; 1 is cluster collapse.
+
+    Example:
+        >>> largest_cluster_share(torch.eye(5)[[0, 3, 3, 3]])
+        tensor(0.7500)
+    """
     counts = torch.bincount(logits.argmax(-1), minlength=logits.shape[-1])
     return counts.max() / len(logits)
 
 
 def view_agreement(logits: Tensor, view_logits: Tensor) -> Tensor:
-    """Share of the points whose two views (n, c) fall into the same cluster, in [0, 1]."""
+    """Share of the points whose two views fall into the same cluster.
+
+    Args:
+        logits: (n, c) of the points.
+        view_logits: (n, c) of their second views.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Example:
+        >>> view_agreement(torch.eye(3)[[0, 1, 2, 2]], torch.eye(3)[[0, 1, 2, 0]])
+        tensor(0.7500)
+    """
     return (logits.argmax(-1) == view_logits.argmax(-1)).float().mean()
 
 
@@ -71,12 +131,18 @@ def permutation_gap(
 ) -> Tensor:
     """How much the invariance loss rises when the pairs of views are shuffled (Definition 3).
 
-    0 says that the assignments carry nothing of the points: any permutation is as good.
-
     Args:
         logits: (n, c) of the points.
         view_logits: (n, c) of their second views.
-        generator: source of the permutation.
+        generator: source of the permutation, on the logits' device.
+
+    Returns:
+        Scalar in nats; 0 if the assignments say nothing about the points, so that any permutation
+        is as good.
+
+    Example:
+        >>> round(permutation_gap(torch.zeros(4, 2), torch.zeros(4, 2)).item(), 4)
+        0.0
     """
     order = torch.randperm(len(logits), generator=generator, device=logits.device)
     return invariance_loss(logits[order], view_logits) - invariance_loss(logits, view_logits)
@@ -88,13 +154,20 @@ def triad(
     view_logits: Tensor | None = None,
     generator: Generator | None = None,
 ) -> dict[str, Tensor]:
-    """All measures of the three failure modes, as scalars.
+    """All measures of the three failure modes.
 
     Args:
         features: (n, h) of the points.
         logits: (n, c) of the points.
-        view_logits: (n, c) of their second views; without them, nothing is said of the third mode.
-        generator: source of the permutation.
+        view_logits: (n, c) of their second views; without them the third mode is left out.
+        generator: source of the permutation, see `permutation_gap`.
+
+    Returns:
+        Name of the measure -> scalar.
+
+    Example:
+        >>> list(triad(torch.zeros(4, 3), torch.zeros(4, 2)))
+        ['feature_std', 'effective_rank', 'cluster_entropy', 'largest_cluster_share']
     """
     measures = {
         "feature_std": feature_std(features),

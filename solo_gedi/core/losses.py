@@ -1,6 +1,6 @@
-"""The three terms of the GEDI objective (Eq. 5), and two that steady it, each to be minimised.
+"""The three terms of the GEDI objective (Eq. 5) and two that stabilise it, each to be minimised.
 
-Logits are (n, c) and already divided by the temperature.
+Logits are (n, c) for n points and c clusters, already divided by the temperature.
 """
 
 import math
@@ -17,10 +17,14 @@ def generative_loss(data_log_density: Tensor, sample_log_density: Tensor) -> Ten
 
     Args:
         data_log_density: (n,) log p of data, up to the constant.
-        sample_log_density: (m,) log p of samples from the model, which carry no gradient.
+        sample_log_density: (m,) log p of samples from the model; the samples carry no gradient.
 
     Returns:
         Scalar whose parameter gradient estimates that of CE(p, p_Theta).
+
+    Example:
+        >>> generative_loss(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 0.0, 2.0]))
+        tensor(-2.)
     """
     return sample_log_density.mean() - data_log_density.mean()
 
@@ -33,48 +37,83 @@ def invariance_loss(logits: Tensor, view_logits: Tensor) -> Tensor:
         view_logits: (n, c) of their transformed versions x'.
 
     Returns:
-        Scalar CE(p(y|x'), p(y|x)) >= 0, mean over the batch; gradients flow through both.
+        Scalar CE(p(y|x'), p(y|x)) >= 0 in nats, mean over the batch; gradients flow through both.
+
+    Example:
+        >>> certain = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+        >>> round(invariance_loss(certain, certain).item(), 4)
+        0.0
+        >>> round(invariance_loss(torch.zeros(2, 2), certain).item(), 4)  # log 2
+        0.6931
     """
     return -(view_logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def prior_loss(logits: Tensor, prior: Tensor | None = None) -> Tensor:
+def prior_loss(
+    logits: Tensor, prior: Tensor | None = None, *, gather_distributed: bool = False
+) -> Tensor:
     """L_PRIOR: the clusters should be used as often as the prior says (Eq. 3).
 
     Args:
         logits: (n, c).
         prior: (c,) probabilities p(y); uniform when None.
+        gather_distributed: take the mean prediction over the batches of all processes, which must
+            then all call this, with the same n. Without a process group it changes nothing.
 
     Returns:
-        Scalar CE(p(y), q(y)) >= H(p(y)), with q(y) the mean prediction of the batch; under
-        several processes, of the global batch (which needs the same n in each).
+        Scalar CE(p(y), q(y)) >= H(p(y)) in nats, with q(y) the mean prediction of the batch.
+
+    Example:
+        >>> one_cluster_each = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+        >>> round(prior_loss(one_cluster_each).item(), 4)  # log 2, the minimum
+        0.6931
+        >>> one_cluster_for_all = torch.tensor([[50.0, 0.0], [50.0, 0.0]])
+        >>> round(prior_loss(one_cluster_for_all).item(), 4)
+        25.0
     """
-    log_q = _log_mean_prediction(logits)
+    log_q = _log_mean_prediction(logits, gather_distributed)
     return -log_q.mean() if prior is None else -(prior.to(log_q) * log_q).sum()
 
 
 def energy_l2(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:
-    """Mean square of the log-densities of data (n,) and samples (m,). Not in the paper.
+    """Mean squares of the log-densities of data and samples, added. Not in the paper.
 
-    The generative term compares energies and leaves them without a scale; this one keeps them
-    from running away.
+    The generative term compares energies and leaves their scale open; this one bounds it.
+
+    Args:
+        data_log_density: (n,) log p of data, up to the constant.
+        sample_log_density: (m,) log p of samples.
+
+    Returns:
+        Scalar, at least 0.
+
+    Example:
+        >>> energy_l2(torch.tensor([1.0, 3.0]), torch.tensor([2.0]))
+        tensor(9.)
     """
     return data_log_density.square().mean() + sample_log_density.square().mean()
 
 
 def gradient_penalty(data_score: Tensor) -> Tensor:
-    """Mean squared norm of grad_x log p(x) at the data, (n, ...). Not in the paper.
+    """Mean squared norm of the score grad_x log p(x) at the data. Not in the paper.
 
     Args:
-        data_score: with the graph that leads to the parameters.
+        data_score: (n, ...), with the graph that leads to the parameters; see `input_score`.
+
+    Returns:
+        Scalar, at least 0.
+
+    Example:
+        >>> gradient_penalty(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        tensor(13.)
     """
     return data_score.flatten(1).square().sum(1).mean()
 
 
-def _log_mean_prediction(logits: Tensor) -> Tensor:
+def _log_mean_prediction(logits: Tensor, gather_distributed: bool) -> Tensor:
     """Log q(y), (c,); kept in the log domain, since q(y) of an empty cluster underflows to 0."""
     log_mean = logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
-    if not distributed():
+    if not (gather_distributed and distributed()):
         return log_mean
     processes = world_size()
     means = [torch.empty_like(log_mean) for _ in range(processes)]

@@ -1,9 +1,11 @@
-"""The GEDI objective: the weighted sum of its terms (Eq. 5), returned term by term."""
+"""The GEDI objective, the weighted sum of its terms (Eq. 5), and its inputs from a step."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from solo_gedi.core.energy import log_density
+from solo_gedi.core.energy import input_score, log_density
 from solo_gedi.core.losses import (
     energy_l2,
     generative_loss,
@@ -14,9 +16,10 @@ from solo_gedi.core.losses import (
 
 
 class GEDIObjective:
-    """loss = w_gen L_GEN + w_inv L_INV + w_prior L_PRIOR, plus two terms that steady it.
+    """loss = w_gen L_GEN + w_inv L_INV + w_prior L_PRIOR (Eq. 5), plus two stabilising terms.
 
-    A term of weight 0 is not computed and needs no input.
+    A term of weight 0 is not computed and needs no input. The default weights are the paper's on
+    SVHN and CIFAR-10 (Table 5).
 
     Args:
         gen: weight of the generative term; needs samples.
@@ -25,10 +28,18 @@ class GEDIObjective:
         energy_l2: weight of the mean square of the log-densities of data and samples.
         grad_penalty: weight of the squared gradient of the log-density at the data.
         cluster_prior: (c,) probabilities p(y) of the clusters; uniform when None.
+        gather_distributed: take the prior term over the batches of all processes, see `prior_loss`.
 
     Raises:
-        ValueError: for a negative weight, none that is positive, or a steadying term without
+        ValueError: for a negative weight, no positive weight, or a stabilising term without
             `gen`, whose densities it bounds.
+
+    Example:
+        >>> objective = GEDIObjective(gen=1, inv=50, prior=10)
+        >>> logits, view_logits = torch.randn(2, 64, 10).unbind()
+        >>> terms = objective(logits, view_logits, sample_log_density=torch.randn(64))
+        >>> sorted(terms)
+        ['gen', 'inv', 'loss', 'prior']
     """
 
     def __init__(
@@ -39,6 +50,8 @@ class GEDIObjective:
         energy_l2: float = 0.0,
         grad_penalty: float = 0.0,
         cluster_prior: Tensor | None = None,
+        *,
+        gather_distributed: bool = False,
     ) -> None:
         self.weights = {
             "gen": gen,
@@ -55,7 +68,7 @@ class GEDIObjective:
         for name in ("energy_l2", "grad_penalty"):
             if self.weights[name] > 0 and not gen > 0:
                 raise ValueError(f"{name} needs the generative term, whose densities it bounds")
-        self.cluster_prior = cluster_prior
+        self.cluster_prior, self.gather_distributed = cluster_prior, gather_distributed
 
     @property
     def needs_samples(self) -> bool:
@@ -86,8 +99,8 @@ class GEDIObjective:
             logits: (n, c) of the points x.
             view_logits: (n, c) of their second view x'; needed by the invariance term.
             sample_log_density: (m,) log p of SGLD samples; needed by the generative term.
-            data_log_density: (n,) log p(x) where it is not that of `logits`, as with batch norm,
-                whose training-mode logits depend on the batch.
+            data_log_density: (n,) log p(x); that of `logits` when None. They differ with batch
+                norm, whose training-mode logits depend on the batch.
             data_score: (n, ...) grad_x log p(x); needed by the gradient penalty.
 
         Returns:
@@ -115,6 +128,54 @@ class GEDIObjective:
                 raise ValueError("the invariance term needs view_logits")
             terms["inv"] = invariance_loss(logits, view_logits)
         if self.weights["prior"] > 0:
-            terms["prior"] = prior_loss(logits, self.cluster_prior)
+            terms["prior"] = prior_loss(
+                logits, self.cluster_prior, gather_distributed=self.gather_distributed
+            )
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return {"loss": torch.stack(weighted).sum(), **terms}
+
+
+def objective_inputs(
+    objective: GEDIObjective,
+    logits: Sequence[Tensor],
+    sample_log_density: Tensor | None = None,
+    data_log_density: Tensor | None = None,
+    x: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """What an objective takes of one training step, of one network or of k stacked ones.
+
+    Args:
+        objective: says which terms are on; their inputs must be given.
+        logits: (n, c) of the points x and, for the invariance term, of their second view; or
+            (k, n, c) each.
+        sample_log_density: (m,) or (k, m), for the generative term.
+        data_log_density: (n,) or (k, n); that of `logits` when None.
+        x: (n, ...) or (k, n, ...) points that the data's log-density was computed from and that
+            require a gradient, for the gradient penalty.
+
+    Returns:
+        Keywords for `objective(...)`; those of k networks for `torch.func.vmap` over it.
+
+    Example:
+        >>> objective = GEDIObjective(gen=1, inv=50, prior=10)
+        >>> inputs = objective_inputs(objective, torch.zeros(2, 5, 64, 10), torch.zeros(5, 64))
+        >>> {name: tuple(value.shape) for name, value in inputs.items()}
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'logits': (5, 64, 10), 'view_logits': (5, 64, 10), 'sample_log_density': (5, 64),
+         'data_log_density': (5, 64)}
+        >>> torch.func.vmap(lambda one: objective(**one)["loss"])(inputs).shape
+        torch.Size([5])
+    """
+    inputs = {"logits": logits[0]}
+    if objective.needs_view:
+        inputs["view_logits"] = logits[1]
+    if objective.needs_samples:
+        assert sample_log_density is not None
+        inputs["sample_log_density"] = sample_log_density
+        if data_log_density is None:
+            data_log_density = log_density(logits[0])
+        inputs["data_log_density"] = data_log_density
+        if objective.needs_score:
+            assert x is not None
+            inputs["data_score"] = input_score(data_log_density, x)
+    return inputs

@@ -18,15 +18,21 @@ MIN_SPEEDUP, MIN_COSINE = 1.2, 0.99
 
 @contextmanager
 def network_precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Context in which networks run by autocast in bfloat16, or in their inputs' own precision.
+    """Run networks in bfloat16 by autocast, or in their inputs' own precision.
 
-    Whatever autocast it is inside of.
+    An enclosing autocast makes no difference.
 
     Args:
         device: of the networks.
         dtype: torch.bfloat16, or torch.float32 for no autocast.
+
+    Example:
+        >>> layer, x = torch.nn.Linear(3, 2), torch.zeros(1, 3)
+        >>> with network_precision(x.device, torch.bfloat16):
+        ...     print(layer(x).dtype)
+        torch.bfloat16
     """
-    # The cache of autocast does not ask for which precision a weight was cast.
+    # Autocast caches a cast weight without noting the precision it was cast to.
     torch.clear_autocast_cache()
     try:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -38,23 +44,46 @@ def network_precision(device: torch.device, dtype: torch.dtype) -> Iterator[None
 def gradient_cosine(
     log_density_fn: LogDensity, x: Tensor, dtype: torch.dtype = torch.bfloat16
 ) -> float:
-    """Mean cosine of the input gradients of float32 and of another precision, at x (n, ...)."""
+    """Mean cosine between the input gradients in float32 and in another precision.
+
+    Args:
+        log_density_fn: (n, ...) -> (n,), or (n, k, ...) -> (n, k), see `input_gradient`.
+        x: (n, ...) or (n, k, ...) points.
+        dtype: the other precision.
+
+    Returns:
+        In [-1, 1]; the mean over all chains.
+
+    Example:
+        >>> x = torch.ones(4, 2)
+        >>> round(gradient_cosine(lambda x: -0.5 * x.square().sum(1), x), 4)
+        1.0
+    """
     with network_precision(x.device, torch.float32):
-        _, exact = input_gradient(log_density_fn, x)
+        log_p, exact = input_gradient(log_density_fn, x)
     with network_precision(x.device, dtype):
         _, other = input_gradient(log_density_fn, x)
-    return float(F.cosine_similarity(exact.flatten(1), other.flatten(1)).mean())
+    chains = log_p.dim()
+    return float(F.cosine_similarity(exact.flatten(chains), other.flatten(chains), dim=-1).mean())
 
 
 def choose_precision(log_density_fn: LogDensity, x: Tensor) -> tuple[str, str]:
-    """bf16 where it is at least 1.2 times as fast as fp32 and its gradients have its direction.
+    """Measure which precision the sampler should run in.
+
+    bf16 if it is at least 1.2 times as fast as fp32 and the mean cosine between their gradients is
+    at least 0.99.
 
     Args:
         log_density_fn: (n, ...) -> (n,), log p up to a constant.
-        x: (n, ...) points at which to try it; on which device decides what is measured.
+        x: (n, ...) points to measure at, on the device to measure.
 
     Returns:
-        "fp32" or "bf16", and why.
+        "fp32" or "bf16", and the reason as a phrase.
+
+    Example:
+        >>> precision, reason = choose_precision(lambda x: -x.square().sum(1), torch.ones(4, 2))
+        >>> precision in DTYPES
+        True
     """
     if not has_bf16(x.device):
         return "fp32", "this processor has no bf16"
@@ -64,17 +93,28 @@ def choose_precision(log_density_fn: LogDensity, x: Tensor) -> tuple[str, str]:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a processor multiplies in bfloat16; one that emulates it can be ten times as slow."""
+    """Whether a processor multiplies in bfloat16; emulation can be ten times as slow.
+
+    Args:
+        device: the processor.
+
+    Returns:
+        True too where PyTorch does not say: the measurement will tell.
+
+    Example:
+        >>> isinstance(has_bf16(torch.device("cpu")), bool)
+        True
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         known = torch.cpu.get_capabilities()
         return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return True  # it is not said: the measurement shows it
+    return True
 
 
 def _speedup(log_density_fn: LogDensity, x: Tensor) -> float:
-    """How many times as fast as float32 bfloat16 is: the best of five interleaved runs.
+    """Time of float32 over that of bfloat16, each the best of five interleaved runs.
 
     The best, since other programs can only slow a run down.
     """

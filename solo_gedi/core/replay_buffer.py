@@ -11,22 +11,32 @@ InitFn = Callable[..., Tensor]
 
 
 class ReplayBuffer:
-    """Chains that go on from one training step to the next, restarted now and then.
+    """SGLD chains that persist from one training step to the next (Tables 3 and 5).
 
     A plain object rather than a module buffer: DDP would overwrite every process's chains with
     those of process 0 at each forward pass.
 
     Args:
-        size: number of chains kept.
-        sample_shape: shape of one sample.
-        reinit_prob: probability, for each drawn chain, of starting afresh.
-        init_fn: called as `init_fn((n, *sample_shape), generator=..., device=...)`; gives fresh
-            chains of that shape.
+        size: number of chains kept, at least 1 (the paper: 10,000).
+        sample_shape: shape of one slot's sample.
+        reinit_prob: probability in [0, 1] that a drawn chain starts afresh (the paper: 0.05).
+        init_fn: called as `init_fn((n, *sample_shape), generator=..., device=...)`; returns fresh
+            chains of that shape, as `torch.rand` does.
         device: where the chains live.
-        generator: source of all randomness, on the same device.
+        generator: source of all randomness, on the same device; PyTorch's global one when None.
+
+    Attributes:
+        chains: (size, *sample_shape), without gradient.
 
     Raises:
         ValueError: for a size below 1 or a probability outside [0, 1].
+
+    Example:
+        >>> buffer = ReplayBuffer(100, (3, 8, 8), reinit_prob=0.05, init_fn=torch.rand)
+        >>> chains, slots = buffer.draw(16)
+        >>> chains.shape, slots.shape
+        (torch.Size([16, 3, 8, 8]), torch.Size([16]))
+        >>> buffer.write(slots, chains + 0.01)
     """
 
     def __init__(
@@ -65,11 +75,14 @@ class ReplayBuffer:
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
         """Draw n different chains, each restarted with probability `reinit_prob`.
 
-        One slot is drawn from each of n equal stretches of the buffer, laid out from a random
+        One slot comes from each of n equal stretches of the buffer, laid out from a random
         origin: every slot is equally likely, none comes twice, and the work is O(n).
 
+        Args:
+            n: number of chains, from 1 to the size of the buffer.
+
         Returns:
-            chains (n, *sample_shape) and the slots (n,) to give back to `write`.
+            A copy of the chains (n, *sample_shape), and their slots (n,) for `write`.
 
         Raises:
             ValueError: for n below 1 or above the size of the buffer.
@@ -89,17 +102,25 @@ class ReplayBuffer:
         return torch.randint(high, (n,), generator=self.generator, device=self.device)
 
     def write(self, slots: Tensor, chains: Tensor) -> None:
-        """Put moved chains (n, *sample_shape) back into their slots (n,)."""
+        """Put moved chains back into their slots.
+
+        Args:
+            slots: (n,), as `draw` returned them.
+            chains: (n, *sample_shape); stored without their graph.
+        """
         self.chains[slots] = chains.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """The chains and the generator's state; tensors and builtins only."""
+        """`chains`, on the CPU, and the `generator`'s state; tensors and builtins only."""
         generator = None if self.generator is None else self.generator.get_state()
         # On the CPU, or other processes would read these chains onto this one's GPU.
         return {"chains": self.chains.cpu(), "generator": generator, "device": self.device.type}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up saved chains, and the randomness too if saved on the same kind of device.
+        """Restore saved chains; and the randomness, if saved on the same kind of device.
+
+        Args:
+            state: of `state_dict`.
 
         Raises:
             ValueError: if the saved buffer has another size or sample shape.

@@ -2,7 +2,8 @@
 
 from solo_gedi.methods.gedi import GEDI, sample_space
 from solo_gedi.methods.jem import JEM
+from solo_gedi.methods.registration import register
 
 METHODS = {"gedi": GEDI, "jem": JEM}
 
-__all__ = ["GEDI", "JEM", "METHODS", "sample_space"]
+__all__ = ["GEDI", "JEM", "METHODS", "register", "sample_space"]

@@ -6,20 +6,21 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo_gedi.core import (
-    DTYPES,
     EnergyHead,
     GEDIObjective,
     ReplayBuffer,
-    choose_precision,
+    Sampler,
+    SGLDSettings,
     cluster_entropy,
     clusters_used,
     evaluation_mode,
     limit_spectral_norms,
     log_density,
-    sample_sgld,
+    mixes_batch,
+    objective_inputs,
+    saved_sampler,
 )
 from solo_gedi.core.energy import LogDensity
 from solo_gedi.core.processes import gather, rank, world_size
@@ -38,32 +39,42 @@ class GEDI(BaseMethod):
         cfg: solo-learn's config.
 
     Attributes:
+        has_energy: log p(x) is part of the model, and `watched` and `sampler` say how it fares.
         projector: the head f of Eq. 6, on top of the backbone.
+        objective: the loss, Eq. 5.
         sample_space: the map between the chains' [-1, 1] and the network's input.
-        replay_buffer: this process's chains; None before the first training step.
-        sampler_precision: "fp32" or "bf16"; "auto" before the first training step.
-        watched: what the last step says of divergence: loss terms, energies and the chains' range
-            and gradient, as scalars.
+        sgld: settings of the sampler.
+        sampler: this process's chains; None before the first training step.
+        watched: what the last step says about divergence: loss terms, energies and the chains'
+            range and gradient, as scalars.
     """
+
+    has_energy = True
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         kwargs = self.cfg.method_kwargs
-        self.sgld, self.input_noise_std = kwargs.sgld, kwargs.input_noise_std
+        self.sgld, self.input_noise_std = SGLDSettings(**kwargs.sgld), kwargs.input_noise_std
         self.projector = EnergyHead(
             self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
         )
         self.objective = GEDIObjective(
-            **kwargs.weights, energy_l2=kwargs.energy_l2, grad_penalty=kwargs.grad_penalty
+            **kwargs.weights,
+            energy_l2=kwargs.energy_l2,
+            grad_penalty=kwargs.grad_penalty,
+            gather_distributed=True,
         )
         self.sample_space = sample_space(self.cfg)
-        self.mixes_batch = any(isinstance(m, _BatchNorm) for m in self.backbone.modules())
-        self.sampler_precision: str = self.sgld.precision
-        self._density: LogDensity = self._density_of_inputs
+        self.mixes_batch = mixes_batch(self.backbone)
+        self._sampled_log_density: LogDensity = self._input_log_density
         if self.sgld.compile:
             # CUDA graphs where there is CUDA: a step of SGLD is many small kernels.
-            self._density = torch.compile(self._density_of_inputs, mode="reduce-overhead")
-        self.replay_buffer: ReplayBuffer | None = None
+            self._sampled_log_density = torch.compile(
+                self._input_log_density, mode="reduce-overhead"
+            )
+        self.sampler: Sampler | None = None
+        # Of a checkpoint, until the first step.
+        self._saved_sampler: dict[str, Any] = saved_sampler({})
         self._saved_buffers: list[dict[str, Any]] = []
         self.watched: dict[str, Tensor] = {}
 
@@ -110,10 +121,15 @@ class GEDI(BaseMethod):
 
     def log_density(self, samples: Tensor) -> Tensor:
         """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
-        return self._density_of_inputs(self.sample_space.to_input(samples))
+        return self._input_log_density(self.sample_space.to_input(samples))
 
-    def _density_of_inputs(self, x: Tensor) -> Tensor:
+    def _input_log_density(self, x: Tensor) -> Tensor:
         return log_density(self.projector(self.backbone(x)))
+
+    @property
+    def replay_buffer(self) -> ReplayBuffer | None:
+        """This process's chains; None before the first training step."""
+        return self.sampler.buffer if self.sampler is not None else None
 
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
         """One step of Algorithm 1, with solo-learn's online classifier.
@@ -127,106 +143,103 @@ class GEDI(BaseMethod):
         """
         indices, X, targets = batch
         X = [X] if isinstance(X, Tensor) else X[: self.num_views]
-        X = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
+        # x and x', in the sample space, with the noise of Tables 3 and 5
+        views = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
+        data = self.sample_space.to_samples(views[0])
         if self.objective.needs_score:
-            data = self.sample_space.to_samples(X[0]).requires_grad_()
-            X[0] = self.sample_space.to_input(data)
-        if self.mixes_batch:
-            out = super().training_step([indices, X, targets], batch_idx)
-            logits = out["z"]
-        else:
-            everything = [indices, [torch.cat(X)], targets.repeat(self.num_views)]
-            out = super().training_step(everything, batch_idx)
-            logits = out["z"][0].chunk(self.num_views)
-        densities = self._log_densities(X[0], logits[0]) if self.objective.needs_samples else {}
+            views[0] = self.sample_space.to_input(data.requires_grad_())
 
-        if self.objective.needs_score:
-            log_p = densities["data_log_density"].sum()
-            (densities["data_score"],) = torch.autograd.grad(log_p, data, create_graph=True)
-
-        terms = self.objective(*logits, **densities)
+        # Generate samples from p_Theta using SGLD.
+        samples = self.draw_samples(data) if self.objective.needs_samples else None
+        # log p(x) of data and samples, Eq. 6
+        out, logits = self._classify(indices, views, targets, batch_idx)
+        densities = {} if samples is None else self._log_densities(data, logits[0], samples)
+        # L_GEN (Eq. 11), L_INV and L_PRIOR (Eq. 3), weighted as in Eq. 5
+        terms = self.objective(**objective_inputs(self.objective, logits, **densities, x=data))
         loss = terms.pop("loss")
-        metrics = {f"train_{name}_loss": term for name, term in {**terms, "gedi": loss}.items()}
-        if densities:
-            metrics["train_data_energy"] = -densities["data_log_density"].mean()
-            metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
-        # Energies and scores are of a size that can be judged, their squares are not.
-        squares = ("train_energy_l2_loss", "train_grad_penalty_loss")
-        self.watched.update({n: v.detach() for n, v in metrics.items() if n not in squares})
-        metrics["train_cluster_entropy"] = cluster_entropy(logits[0].detach())
-        metrics["train_clusters_used"] = clusters_used(logits[0])
-        self.log_dict(metrics, on_epoch=True, sync_dist=True)
-        # The mean over no labelled point is NaN.
+
+        self._log({**terms, "gedi": loss}, logits[0], densities)
+        # The online classifier's mean over no labelled point is NaN.
         labelled = (targets != -1).any()
         return loss + torch.where(labelled, out["loss"], torch.zeros_like(out["loss"]))
 
-    def _log_densities(self, x: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    def draw_samples(self, like: Tensor) -> Tensor:
+        """Draw samples from the model with the networks in evaluation mode.
+
+        Args:
+            like: (n, ...) points, which give number, shape and device.
+
+        Returns:
+            (n, ...) samples in the sample space, without gradient.
+        """
+        if self.sampler is None:
+            self.sampler = self._new_sampler(like)
+
+        def density(samples: Tensor) -> Tensor:
+            return self._sampled_log_density(self.sample_space.to_input(samples))
+
+        with evaluation_mode(self.backbone, self.projector):
+            return self.sampler.draw(density, len(like))
+
+    def _classify(
+        self, indices: Tensor, views: list[Tensor], targets: Tensor, batch_idx: int
+    ) -> tuple[dict[str, Any], Sequence[Tensor]]:
+        """solo-learn's own step with its online classifier, and the cluster logits of each view."""
+        if self.mixes_batch:
+            out = super().training_step([indices, views, targets], batch_idx)
+            return out, out["z"]
+        targets = targets.repeat(self.num_views)
+        out = super().training_step([indices, [torch.cat(views)], targets], batch_idx)
+        return out, out["z"][0].chunk(self.num_views)
+
+    def _log_densities(self, data: Tensor, logits: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.
 
         With batch norm that density is the one of evaluation mode, which the chains follow:
         in training mode a point's logits depend on its batch.
         """
-        samples = self.draw_samples(x)
         if not self.mixes_batch:
             return {
                 "data_log_density": log_density(logits),
                 "sample_log_density": self.log_density(samples),
             }
         with evaluation_mode(self.backbone):
-            both = self.log_density(torch.cat([self.sample_space.to_samples(x), samples]))
-        data, drawn = both.split([len(x), len(samples)])
-        return {"data_log_density": data, "sample_log_density": drawn}
+            both = self.log_density(torch.cat([data, samples]))
+        of_data, of_samples = both.split([len(data), len(samples)])
+        return {"data_log_density": of_data, "sample_log_density": of_samples}
 
-    def draw_samples(self, like: Tensor) -> Tensor:
-        """Move as many chains of the buffer as there are inputs, and write them back.
+    def _log(self, losses: dict[str, Tensor], logits: Tensor, densities: dict[str, Tensor]) -> None:
+        metrics = {f"train_{name}_loss": loss for name, loss in losses.items()}
+        chains: dict[str, Tensor] = {}
+        if densities and self.sampler is not None:
+            metrics["train_data_energy"] = -densities["data_log_density"].mean()
+            metrics["train_sample_energy"] = -densities["sample_log_density"].mean()
+            chains = self.sampler.watched
+        # Energies and scores are of a size that can be judged; their squares are not.
+        squares = ("train_energy_l2_loss", "train_grad_penalty_loss")
+        judged = {name: value.detach() for name, value in metrics.items() if name not in squares}
+        self.watched = {**chains, **judged}
+        if chains:
+            metrics["train_chain_grad_norm"] = chains["chain_grad_norm"]
+        metrics["train_cluster_entropy"] = cluster_entropy(logits.detach())
+        metrics["train_clusters_used"] = clusters_used(logits)
+        self.log_dict(metrics, on_epoch=True, sync_dist=True)
 
-        Args:
-            like: (n, ...) network inputs, which give number, shape and device.
-
-        Returns:
-            (n, ...) samples in the sample space, without gradient.
-        """
-        if self.replay_buffer is None:
-            self.replay_buffer = self._new_buffer(like)
-        buffer, sgld = self.replay_buffer, self.sgld
-        chains, slots = buffer.draw(len(like))
-        grad_norms: list[Tensor] = []
-        with evaluation_mode(self.backbone, self.projector):
-            if self.sampler_precision == "auto":
-                choice, why = choose_precision(self.log_density, chains)
-                # All processes as one: bf16 where each of them has found it faster.
-                self.sampler_precision = "bf16" if set(gather(choice)) == {"bf16"} else "fp32"
-                if rank() == 0:
-                    print(f"The sampler runs in {self.sampler_precision}: {why}.", flush=True)
-            samples = sample_sgld(
-                lambda x: self._density(self.sample_space.to_input(x)),
-                chains,
-                sgld.num_steps,
-                sgld.step_size,
-                sgld.noise_std,
-                max_grad_norm=sgld.max_grad_norm,
-                box=self.sample_space.box if sgld.clip_samples else None,
-                dtype=DTYPES[self.sampler_precision],
-                generator=buffer.generator,
-                callback=lambda step: grad_norms.append(step["grad"].flatten(1).norm(dim=1)),
-            )
-        buffer.write(slots, samples)
-        norm = torch.stack(grad_norms).mean()
-        self.watched = {"chain_grad_norm": norm, "chain_range": samples.abs().amax()}
-        self.log("train_chain_grad_norm", norm, on_epoch=True, sync_dist=True)
-        return samples
-
-    def _new_buffer(self, like: Tensor) -> ReplayBuffer:
+    def _new_sampler(self, like: Tensor) -> Sampler:
+        """The sampler on the device of points (n, ...), with what a checkpoint has brought back."""
+        settings, space = self.sgld, self.sample_space
         generator = torch.Generator(like.device)
         generator.manual_seed(torch.initial_seed() % 2**32 + rank())
         buffer = ReplayBuffer(
-            self.sgld.buffer_size,
+            settings.buffer_size,
             like.shape[1:],
-            self.sgld.reinit_prob,
-            self.sample_space.uniform,
+            settings.reinit_prob,
+            space.uniform,
             device=like.device,
             generator=generator,
         )
+        sampler = Sampler(settings, buffer, space.box, gather_distributed=True)
+        sampler.load_state_dict(self._saved_sampler)
         saved, self._saved_buffers = self._saved_buffers, []
         if len(saved) == world_size():
             buffer.load_state_dict(saved[rank()])
@@ -235,30 +248,33 @@ class GEDI(BaseMethod):
             chains = torch.cat([state["chains"] for state in saved])[rank() :: world_size()]
             kept = chains[: len(buffer)].to(buffer.device)
             buffer.write(torch.arange(len(kept), device=buffer.device), kept)
-        return buffer
+        return sampler
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Bound the weights' singular values, if that is asked for."""
+        """Bound the weights' singular values, if `max_spectral_norm` is set."""
         if (limit := self.cfg.method_kwargs.max_spectral_norm) is not None:
             limit_spectral_norms(self.backbone, limit)
             limit_spectral_norms(self.projector, limit)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save every process's chains and their randomness."""
-        states: list[Any] = self._saved_buffers
-        if self.replay_buffer is not None:
-            states = gather(self.replay_buffer.state_dict())
-        checkpoint["replay_buffers"] = states
-        checkpoint["sampler_precision"] = self.sampler_precision
+        """Save every process's chains with their randomness, and the sampler's step and precision.
+
+        As `replay_buffers`, one a process, and `sampler`.
+        """
+        checkpoint["replay_buffers"] = self._saved_buffers
+        checkpoint["sampler"] = self._saved_sampler
+        if self.sampler is not None:
+            state = self.sampler.state_dict()
+            checkpoint["replay_buffers"] = gather(state.pop("buffer"))
+            checkpoint["sampler"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the saved chains until the first step, when device and shape are known.
+        """Keep the sampler's state until the first step, when device and shape are known.
 
         Raises:
             ConfigError: if the buffer had another size.
         """
-        if self.sampler_precision == "auto":  # what is resumed goes on as it was
-            self.sampler_precision = checkpoint.get("sampler_precision", "auto")
+        self._saved_sampler = saved_sampler(checkpoint)
         self._saved_buffers = checkpoint.get("replay_buffers", [])
         for saved in self._saved_buffers:
             if (size := len(saved["chains"])) != self.sgld.buffer_size:

@@ -1,12 +1,13 @@
-"""What `method_kwargs` of GEDI and JEM may hold, with the defaults and their checks."""
+"""The `method_kwargs` of GEDI and JEM, with their defaults and checks."""
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from solo_gedi.core import DTYPES
+from solo_gedi.core import DTYPES, SGLDSettings
 from solo_gedi.errors import ConfigError
 
 
@@ -23,35 +24,6 @@ class Weights:
     gen: float = 1.0
     inv: float = 50.0
     prior: float = 25.0
-
-
-@dataclass
-class SGLD:
-    """The sampler and its replay buffer (Tables 3 and 5).
-
-    Attributes:
-        num_steps: Langevin steps per training step.
-        step_size: factor of the gradient, for samples in [-1, 1].
-        noise_std: standard deviation of the noise of a step.
-        buffer_size: chains kept, per process.
-        reinit_prob: probability of restarting a drawn chain.
-        max_grad_norm: longer gradients of a chain are shortened to this; null: none are.
-        clip_samples: keep the chains in [-1, 1], or in the box of a toy set.
-        precision: of the network in the sampler: fp32, bf16, or auto, which on a processor with
-            bf16 measures both at the first step, and takes bf16 where it is faster and its
-            gradients have fp32's direction.
-        compile: compile the energy for the sampler with torch.compile.
-    """
-
-    num_steps: int = 20
-    step_size: float = 1.0
-    noise_std: float = 0.01
-    buffer_size: int = 10000
-    reinit_prob: float = 0.05
-    max_grad_norm: float | None = None
-    clip_samples: bool = False
-    precision: str = "auto"
-    compile: bool = False
 
 
 @dataclass
@@ -76,25 +48,26 @@ class MethodKwargs:
     temperature: float = 1.0
     input_noise_std: float = 0.03
     weights: Weights = field(default_factory=Weights)
-    sgld: SGLD = field(default_factory=SGLD)
+    sgld: SGLDSettings = field(default_factory=SGLDSettings)
     energy_l2: float = 0.0
     grad_penalty: float = 0.0
     max_spectral_norm: float | None = None
 
 
 def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
-    """A config whose `method_kwargs` are complete and can work.
+    """A copy of a config, with complete `method_kwargs` that can work.
 
     Args:
         cfg: solo-learn's config; needs `data.num_classes` and `optimizer.batch_size`.
         defaults: those of the method.
 
     Raises:
-        ConfigError: naming the key, what was given and what would be right.
+        ConfigError: naming the key, its value and what would be right.
     """
+    cfg = copy.deepcopy(cfg)
     try:
         if OmegaConf.is_dict(cfg.method_kwargs):
-            OmegaConf.resolve(cfg.method_kwargs)  # merged, it knows nothing of the other keys
+            OmegaConf.resolve(cfg.method_kwargs)  # once merged, it cannot see the other keys
         # A structured config refuses unknown keys and values of another type.
         kwargs: Any = OmegaConf.merge(OmegaConf.structured(defaults), cfg.method_kwargs or {})
     except OmegaConfBaseException as error:

@@ -1,32 +1,43 @@
-"""Makes the installed solo-learn know this package's methods and backbones."""
+"""Registers this package's methods, backbones and data sets with the installed solo-learn."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+_datasets: set[str] = set()  # the names that `register` has added
 
 
 def register() -> None:
-    """Add `gedi`, `jem`, `energy_resnet8` and `mlp` to solo-learn; may run any number of times.
+    """Add this package's methods, backbones and data sets to solo-learn.
+
+    A second call changes nothing. Warns before it replaces a method, backbone or data set of the
+    same name that is not this package's.
 
     Raises:
         ConfigError: if no solo-learn is installed.
     """
     from solo_gedi import hosts
     from solo_gedi.backbones import BACKBONES
+    from solo_gedi.data import DATASETS
     from solo_gedi.methods import METHODS
 
     hosts.mend()
     for name, method in METHODS.items():
+        _warn_before_replacing("method", name, hosts.METHODS, method)
         hosts.add_method(name, method)
     for name, backbone in BACKBONES.items():
-        hosts.add_backbone(name, _factory(backbone))
+        _warn_before_replacing("backbone", name, hosts.BACKBONES, backbone)
+        hosts.add_backbone(name, backbone)
+    for name, spec in DATASETS.items():
+        if name not in _datasets:
+            theirs = {name: None} if hosts.has_dataset(name) else {}
+            _warn_before_replacing("data set", name, theirs, spec)
+            hosts.add_dataset(name, spec.num_classes)
+            _datasets.add(name)
 
 
-def _factory(backbone: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """solo-learn passes the method's name to every backbone's factory."""
-
-    def build(method: str | None = None, **kwargs: Any) -> nn.Module:
-        return backbone(**kwargs)
-
-    return build
+def _warn_before_replacing(kind: str, name: str, theirs: Mapping[str, Any], ours: Any) -> None:
+    if name in theirs and theirs[name] is not ours:
+        warnings.warn(
+            f"solo-learn already has a {kind} {name!r}; solo-gedi replaces it", stacklevel=3
+        )

@@ -1,17 +1,21 @@
-"""Watches energy-based training for divergence, and goes back to the last good state."""
+"""Detects divergence of energy-based training and returns to the last good state."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from solo_gedi.core.processes import gather
-from solo_gedi.errors import DivergenceError
+from solo_gedi.core import Sampler
+from solo_gedi.core.processes import gather, get_logger
+from solo_gedi.errors import ConfigError, DivergenceError
+
+logger = get_logger(__name__)
 
 POLICIES = ("recover", "raise", "ignore")
-LIMIT = 1e6  # sizes beyond are divergence: far more than an energy that has been learned
+LIMIT = 1e6  # larger sizes count as divergence: learned energies stay far below
 
 
 class _Snapshot(NamedTuple):
@@ -20,36 +24,35 @@ class _Snapshot(NamedTuple):
     step: int
     model: dict[str, Any]
     optimizers: list[dict[int, Any]]  # without their rates
-    chains: torch.Tensor | None
+    chains: Tensor | None
 
 
 class DivergenceGuard(Callback):
-    """Ends, or undoes, what an energy does when nothing bounds it.
+    """Stops or undoes divergence of a method with an energy.
 
-    After every `check_every` steps it looks at what a method puts into its `watched`: the loss,
-    the energies of data and samples, the chains' range and the norm of their gradient. It takes
-    training to have diverged when one of them is not finite, is beyond `limit`, or has jumped to
-    `jump` times its running mean.
+    Every `check_every` steps it looks at the method's `watched`: the loss, the energies of data
+    and samples, the chains' range and the norm of their gradient. Training has diverged when one
+    of them is not finite, exceeds `limit`, or has jumped to `jump` times its running mean.
 
-    To recover is to go back to the weights, the optimizer and the chains of one to two
-    `snapshot_every` steps ago, with new randomness of the chains; from the second time on, each
-    time also with half the learning rate and half the sampler's step size. After `max_recoveries`
-    it gives up with the error of `raise`.
+    Recovering restores the weights, the optimizer and the chains of one to two `snapshot_every`
+    steps ago and gives the chains new randomness; from the second time on, each time also with
+    half the learning rate and half the sampler's step size. After `max_recoveries` recoveries the
+    guard raises.
 
     Args:
-        policy: "recover", "raise" or "ignore". Whatever it is, a run whose weights are not finite
-            ends with an error.
-        max_recoveries: before giving up.
-        limit: largest size of anything watched; of log p, say, far beyond what can be learned.
-        jump: largest ratio to the running mean of sizes, which counts as at least 1.
-        check_every: steps between looks, each of which waits for the device.
+        policy: "recover", "raise" or "ignore". Under every policy a run whose weights are not
+            finite ends with an error.
+        max_recoveries: how often to recover, at least 0.
+        limit: largest size of anything watched.
+        jump: largest ratio of a size to its running mean, which counts as at least 1.
+        check_every: steps between checks, each of which waits for the device.
         snapshot_every: steps between the states that are kept.
 
     Attributes:
-        events: what ran away each time, and when; their number is logged as `divergence_events`.
+        events: when training diverged, and how; their number is logged as `divergence_events`.
 
     Raises:
-        DivergenceError: for an unknown policy.
+        ConfigError: for an unknown policy.
     """
 
     def __init__(
@@ -62,36 +65,34 @@ class DivergenceGuard(Callback):
         snapshot_every: int = 200,
     ) -> None:
         if policy not in POLICIES:
-            raise DivergenceError(f"divergence.policy={policy!r}; choose from {list(POLICIES)}")
+            raise ConfigError(f"divergence.policy={policy!r}; choose from {list(POLICIES)}")
         self.policy, self.max_recoveries = policy, max_recoveries
         self.limit, self.jump = limit, jump
         self.check_every, self.snapshot_every = check_every, snapshot_every
         self.events: list[str] = []
-        self._seen = 0  # the last step that was looked at, or passed over
+        self._seen = 0  # the last step that was checked, or passed over
         self._means: dict[str, float] = {}
         self._snapshots: list[_Snapshot] = []  # the last two
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to know."""
+        """The events and the running means, for a resumed run."""
         return {"events": self.events, "means": self._means}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the events and the running means."""
         self.events, self._means = list(state_dict["events"]), dict(state_dict["means"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the state that training starts from."""
-        # A resumed optimizer knows its halved rate, the sampler's config does not.
-        _scale_steps(pl_module, step_size_factor(self.events))
         self._snapshots = [_snapshot(trainer, pl_module)]
         self._seen = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look, and keep the state or go back."""
+        """Check the step; then keep its state, or recover."""
         step = trainer.global_step
-        # Within accumulated batches the step stands still, and half a gradient is waiting.
+        # Within accumulated batches the step does not advance, and half a gradient is waiting.
         if self.policy == "ignore" or step == self._seen:
             return
         self._seen = step
@@ -109,19 +110,18 @@ class DivergenceGuard(Callback):
 
     def _keep_first_chains(self, pl_module: LightningModule) -> None:
         """Chains are made in the first step, after the first state was kept."""
-        first, buffer = self._snapshots[0], getattr(pl_module, "replay_buffer", None)
-        if first.chains is None and buffer is not None and bool(buffer.chains.isfinite().all()):
-            self._snapshots[0] = first._replace(chains=buffer.chains.clone())
+        first, chains = self._snapshots[0], _chains(pl_module)
+        if first.chains is None and chains is not None and bool(chains.isfinite().all()):
+            self._snapshots[0] = first._replace(chains=chains.clone())
 
     def _problem(self, pl_module: Any) -> str | None:
-        """What is wrong with the last step, if anything; else take note of its sizes."""
-        if name := _broken_weight(pl_module):
-            return f"the weights {name} are not finite"
+        """What is wrong with the last step; if nothing is, update the running means."""
         sizes = {name: abs(float(value)) for name, value in pl_module.watched.items()}
+        problem = broken_weight(pl_module.named_parameters()) or beyond(sizes, self.limit)
+        if problem is not None:
+            return problem
         for name, size in sizes.items():
             mean = max(1.0, self._means.get(name, size))
-            if not size <= self.limit:
-                return f"{name} is {size:.3g} in size, beyond {self.limit:.3g}"
             if size > self.jump * mean:
                 return f"{name} has jumped from about {mean:.3g} to {size:.3g} in size"
         for name, size in sizes.items():
@@ -144,52 +144,83 @@ class DivergenceGuard(Callback):
             # The schedule goes on, so the rates stay those of now.
             rates = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": copy.deepcopy(state), "param_groups": rates})
-        if (buffer := pl_module.replay_buffer) is not None:
-            seed = buffer.generator.initial_seed() + 7919 * len(self.events)
-            buffer.generator.manual_seed(seed)
-            if snapshot.chains is None:
-                buffer.restart()
-            else:
-                buffer.chains = snapshot.chains.clone()
+        sampler: Sampler | None = pl_module.sampler
+        if sampler is not None:
+            sampler.restart(snapshot.chains)
         gentler = ""
         if len(self.events) > 1:
-            _halve(trainer, pl_module)
+            _halve_rates(trainer)
+            if sampler is not None:
+                sampler.scale_step(0.5)
             gentler = " at half the learning rate and step size"
-        print(f"{what}. Going on from step {snapshot.step}{gentler}.", flush=True)
+        logger.warning("%s. Going on from step %d%s.", what, snapshot.step, gentler)
 
 
-def step_size_factor(events: Sequence[str]) -> float:
-    """What the sampler's step size is multiplied by after these events."""
-    return 0.5 ** max(0, len(events) - 1)
+def broken_weight(named: Iterable[tuple[str, Tensor]]) -> str | None:
+    """Which weights are not finite, if any.
+
+    Args:
+        named: names and weights, all on one device.
+
+    Returns:
+        A phrase that names the first of them.
+    """
+    names, weights = zip(*named, strict=True)
+    finite = torch.stack([weight.detach().isfinite().all() for weight in weights])
+    if bool(finite.all()):
+        return None
+    return f"the weights {names[int((~finite).nonzero()[0])]} are not finite"
+
+
+def beyond(sizes: Mapping[str, float], limit: float) -> str | None:
+    """Which size is not finite or exceeds the limit, if any.
+
+    Args:
+        sizes: by name, at least 0.
+        limit: the largest allowed.
+
+    Returns:
+        A phrase that names the first of them.
+    """
+    for name, size in sizes.items():
+        if not size <= limit:
+            return f"{name} is {size:.3g} in size, beyond {limit:.3g}"
+    return None
 
 
 def refuse_broken_weights(pl_module: LightningModule, step: int) -> None:
-    """Raise a DivergenceError if a weight is not finite."""
-    if name := _broken_weight(pl_module):
+    """Check that all weights are finite.
+
+    Args:
+        pl_module: whose weights.
+        step: how many steps it was trained for.
+
+    Raises:
+        DivergenceError: if they are not.
+    """
+    if problem := broken_weight(pl_module.named_parameters()):
         raise DivergenceError(
-            f"training diverged before step {step}: the weights {name} are not finite. "
-            "Try a smaller optimizer.lr"
+            f"training diverged before step {step}: {problem}. Try a smaller optimizer.lr"
         )
 
 
-def _broken_weight(pl_module: LightningModule) -> str | None:
-    named = list(pl_module.named_parameters())
-    finite = torch.stack([parameter.detach().isfinite().all() for _, parameter in named])
-    return None if bool(finite.all()) else named[int((~finite).nonzero()[0])][0]
+def _chains(pl_module: Any) -> Tensor | None:
+    sampler: Sampler | None = pl_module.sampler
+    return None if sampler is None else sampler.buffer.chains
 
 
-def _snapshot(trainer: Trainer, pl_module: Any) -> _Snapshot:
-    buffer = getattr(pl_module, "replay_buffer", None)
+def _snapshot(trainer: Trainer, pl_module: LightningModule) -> _Snapshot:
+    chains = _chains(pl_module)
     return _Snapshot(
         step=trainer.global_step,
         model={name: value.detach().clone() for name, value in pl_module.state_dict().items()},
         optimizers=[copy.deepcopy(o.state_dict()["state"]) for o in trainer.optimizers],
-        chains=None if buffer is None else buffer.chains.clone(),
+        chains=None if chains is None else chains.clone(),
     )
 
 
-def _halve(trainer: Trainer, pl_module: Any) -> None:
-    """Half the rates of the optimizers, of their schedules and of the sampler."""
+def _halve_rates(trainer: Trainer) -> None:
+    """Halve the rates of the optimizers and of their schedules."""
     for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
             group["lr"] *= 0.5
@@ -197,8 +228,3 @@ def _halve(trainer: Trainer, pl_module: Any) -> None:
                 group["initial_lr"] *= 0.5
     for config in trainer.lr_scheduler_configs:
         config.scheduler.base_lrs = [rate * 0.5 for rate in config.scheduler.base_lrs]
-    _scale_steps(pl_module, 0.5)
-
-
-def _scale_steps(pl_module: Any, factor: float) -> None:
-    pl_module.sgld.step_size *= factor
