@@ -1,123 +1,200 @@
-"""`solo-gedi benchmark`: methods and seeds side by side, beside the paper's values."""
+"""Methods and seeds side by side, beside the paper's values."""
 
-import argparse
-import shlex
+import logging
 import signal
-import sys
-import time
-from contextlib import closing
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, get_args
 
-from solo_gedi.comparison import overview, scheduler, tables
-from solo_gedi.comparison.suites import SUITES, Cell, Suite, cells_of
-from solo_gedi.config import compose as config
-from solo_gedi.errors import ConfigError
-from solo_gedi.evaluation import evaluate
+from solo_gedi.comparison.suites import SUITES, Cell, Cluster, Rerun, cells_of
+from solo_gedi.errors import ConfigError, Interrupted
 from solo_gedi.files import check_folder
 
-
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    given = _parse(arguments)
-    suite = SUITES[given.suite]
-    out = given.out or Path("runs") / given.suite
-    methods = list(dict.fromkeys(name for name in given.methods.split(",") if name))
-    options = shlex.split(given.evaluate)
-    cells = cells_of(suite, methods, given.seeds, out, given.scripts, given.overrides, options)
-    _check(suite, methods, given, options)
-    check_folder(out, "--out")
-    if given.dry_run:
-        for cell in cells:
-            print(f"{cell.command}  # {_state(cell)}")
-        return
-    to_do = scheduler.prepare(cells, given.rerun)
-    print(f"{len(cells)} cells, {len(cells) - len(to_do)} of them done before: {out}/", flush=True)
-    # So that `kill` ends the cells as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _run(to_do, given, out)
-    except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        rows = overview.write(
-            f"solo-gedi benchmark {given.suite}", cells, out, _about(given, cells)
-        )
-        print(tables.show(rows))
-        print(f"Tables and report: {out}/tables.csv, .md, .tex, {out}/report.html", flush=True)
+logger = logging.getLogger(__name__)  # one process compares; its cells may have several
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = config.Parser("solo-gedi benchmark", description=__doc__)
-    add = parser.add_argument
-    add("suite", choices=SUITES)
-    add("--methods", default="", help="comma-separated; all of the suite's if not given")
-    add("--seeds", type=_seeds, default="5", help="how many, or which: 5, or 0,1,2, or 3,")
-    add("--jobs", type=int, default=2, help="cells at once on this machine")
-    add("--out", type=Path, help="folder of the results; runs/SUITE if not given")
-    add("--scripts", type=Path, default=Path("scripts"), help="folder of the configs")
-    add("--dry-run", action="store_true", help="print each cell's command, run none")
-    add("--rerun", choices=("failed", "all"), help="run these again")
-    add("--evaluate", default="", metavar='"OPTIONS"', help="options of solo-gedi evaluate")
-    add("--cluster", choices=("slurm", "local", "debug"), help="run cells through submitit")
-    add("--partition", help="of the cluster")
-    add("--gpus", type=int, default=1, help="of a cell on the cluster")
-    add("--cpus", type=int, default=8, help="of a cell on the cluster")
-    add("--time", type=int, default=24 * 60, help="minutes for a cell on the cluster")
-    add("overrides", nargs="*", metavar="key=value", help="of every cell's config")
-    given = parser.parse_intermixed_args(arguments)
-    if given.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {given.jobs}")
-    if not given.seeds:
-        raise ConfigError("--seeds must be at least 1, or a list as 0,1,2 or 0, alone: got no seed")
-    return given
+@dataclass(frozen=True)
+class Comparison:
+    """What a suite has found.
+
+    Attributes:
+        folder: of the tables, the report and the cells.
+        cells: all of the suite's that were asked for.
+        rows: one for each data set, measure and method, as in `tables.csv`; none of a dry run.
+    """
+
+    folder: Path
+    cells: list[Cell] = field(repr=False)
+    rows: list[dict[str, Any]] = field(repr=False)
 
 
-def _check(suite: Suite, methods: list[str], given: argparse.Namespace, options: list[str]) -> None:
-    """Check what would end every cell before the first one runs."""
-    overrides, probe = evaluate.split_overrides(given.overrides)
-    evaluate.check_options(evaluate.options(*options, overrides=probe))
-    dataset = next(iter(suite.datasets.values()))
-    for name in dict.fromkeys(suite.methods[method][0] for method in methods or suite.methods):
-        folder = given.scripts / "pretrain" / suite.folder
-        cfg = config.load(folder, name, [*dataset, *overrides])
-        config.prepare(cfg, required=config.PRETRAIN)
+def benchmark(
+    suite: str,
+    *,
+    methods: str | Sequence[str] = (),
+    seeds: int | Sequence[int] = 5,
+    jobs: int = 2,
+    out: str | Path | None = None,
+    scripts: str | Path | None = None,
+    dry_run: bool = False,
+    rerun: Rerun | None = None,
+    evaluate: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
+    partition: str | None = None,
+    gpus: int = 1,
+    cpus: int = 8,
+    time: int = 24 * 60,
+    overrides: Sequence[str] = (),
+) -> Comparison:
+    """Train and evaluate the methods of a suite, and compare them with the paper's values.
 
+    A cell, one method with one seed, is a command of its own in a process of its own. What is done
+    is not done again, so that a suite which was stopped goes on where it was. A cell that fails
+    has its reason in the table, and the others go on.
 
-def _seeds(text: str) -> list[int]:
-    seeds = config.numbers(text)
-    return seeds if "," in text else list(range(*seeds))
+    Args:
+        suite: a key of `suites.SUITES`.
+        methods: names, in a sequence or with commas; all of the suite's when empty.
+        seeds: how many, or which.
+        jobs: cells at once on this machine.
+        out: folder of the results; `runs/<suite>` when None.
+        scripts: folder of configs, laid out as the shipped ones, which are taken when None.
+        dry_run: name the cells and run none.
+        rerun: drop the results of failed cells, or of all, and run them again.
+        evaluate: keyword arguments of the evaluation, as `{"tasks": "clustering,linear"}`.
+        cluster: run the cells through submitit: "slurm", "local" or "debug".
+        partition: of the cluster.
+        gpus: of a cell on the cluster.
+        cpus: of a cell on the cluster.
+        time: minutes for a cell on the cluster.
+        overrides: `key=value` of every cell's config, `probe.key=value` of its probe's.
 
+    Returns:
+        The comparison, which is also in `tables.{csv,md,tex}` and `report.html` of its folder.
 
-def _state(cell: Cell) -> str:
-    if not cell.is_done:
-        return "to do"
-    failed = any(scheduler.is_failed(cell.results_of(seed)) for seed in cell.seeds)
-    return "failed" if failed else "done"
+    Raises:
+        ConfigError: before anything runs, if an argument or a config cannot work, or the folder
+            holds results of something else.
+        MissingPackageError: without the packages of `solo-gedi[benchmark]`.
+        Interrupted: after Ctrl-C or SIGTERM has ended the cells; what is done is in the tables.
 
+    Example:
+        benchmark("digits", methods=("gedi", "swav"), seeds=3).rows
+    """
+    _check_choice("suite", suite, SUITES)
+    _check_choice("--rerun", rerun, (None, *get_args(Rerun)))
+    _check_choice("--cluster", cluster, (None, *get_args(Cluster)))
+    if jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    which = list(dict.fromkeys(range(seeds) if isinstance(seeds, int) else seeds))
+    if not which or min(which) < 0:
+        raise ConfigError(f"--seeds must be at least 1, or a list as 0,1,2 or 3, got {seeds}")
+    names = methods.split(",") if isinstance(methods, str) else methods
+    names = list(dict.fromkeys(filter(None, names)))
+    folder = Path(out or Path("runs") / suite)
+    configs = None if scripts is None else Path(scripts)
+    cells = cells_of(SUITES[suite], names, which, folder, configs, overrides, evaluate)
+    if dry_run:
+        return Comparison(folder, cells, [])
 
-def _run(cells: list[Cell], given: argparse.Namespace, out: Path) -> None:
-    parameters: dict[str, Any] = {}
-    if given.cluster is not None:
-        # submitit's local executor hides every GPU from a job that asks for none.
-        parameters.update(timeout_min=given.time, gpus_per_node=given.gpus)
-        parameters.update(cpus_per_task=given.cpus)
-    if given.cluster == "slurm":
-        parameters.update(slurm_partition=given.partition)
-    start = time.perf_counter()
-    running = scheduler.run(cells, given.jobs, given.cluster, out / "submitit", **parameters)
-    with closing(running):
-        for number, (cell, seconds) in enumerate(running, 1):
-            since = time.perf_counter() - start
-            state = f"{_state(cell)} in {seconds:.0f} s"
-            print(f"[{number}/{len(cells)}, {since:.0f} s] {cell}: {state}", flush=True)
+    from solo_gedi.comparison import overview, scheduler, tables
 
-
-def _about(given: argparse.Namespace, cells: list[Cell]) -> str:
-    overrides = " ".join(given.overrides)
-    changed = f" with {overrides}" if overrides else ""
-    return (
-        f"Suite {given.suite}{changed}; seeds {', '.join(map(str, given.seeds))}. "
+    _check_options(evaluate or {}, overrides)
+    _check_configs(cells)
+    check_folder(folder, "--out")
+    to_do = scheduler.prepare(cells, rerun)
+    tables.read(cells)  # what cannot be read is refused before anything runs
+    done = len(cells) - len(to_do)
+    logger.info("%d cells, %d of them done before: %s/", len(cells), done, folder)
+    # submitit's local executor hides every GPU from a job that asks for none.
+    wishes = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}
+    queue = {"slurm_partition": partition} if cluster == "slurm" else {}
+    parameters = {**wishes, **queue} if cluster is not None else {}
+    changed = f" with {' '.join(overrides)}" if overrides else ""
+    about = (
+        f"Suite {suite}{changed}; seeds {', '.join(map(str, which))}. "
         f"A cell is one command, as: {cells[0].command}"
     )
+    running = scheduler.run(to_do, jobs, cluster, folder / "submitit", **parameters)
+    try:
+        with _interruptible(), closing(running):
+            _follow(running, len(to_do))
+    finally:
+        rows = overview.write(f"solo-gedi benchmark {suite}", cells, folder, about)
+        logger.info("%s", tables.show(rows))
+        logger.info("Tables and report: %s/tables.csv, .md, .tex, %s/report.html", folder, folder)
+    return Comparison(folder, cells, rows)
+
+
+def state(cell: Cell) -> str:
+    """How far a cell is: "to do", "done" or "failed".
+
+    Args:
+        cell: of a comparison.
+    """
+    from solo_gedi.comparison.scheduler import is_failed
+
+    if not cell.is_done:
+        return "to do"
+    return "failed" if any(is_failed(cell.results_of(seed)) for seed in cell.seeds) else "done"
+
+
+def _check_choice(argument: str, given: Any, choices: Collection[Any]) -> None:
+    if given not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise ConfigError(f"{argument}={given!r} does not exist; choose from {known}")
+
+
+def _check_options(evaluate: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Check the evaluation's options before the first cell trains for hours."""
+    from solo_gedi.evaluation.options import Options, split_overrides
+
+    known = [option.name for option in fields(Options) if option.name != "overrides"]
+    for name in evaluate:
+        _check_choice("--evaluate", name, known)
+    Options(**evaluate, overrides=split_overrides(overrides)[1]).check()
+
+
+def _check_configs(cells: Sequence[Cell]) -> None:
+    """Check the configs that the cells train with, one cell's of each."""
+    from solo_gedi.config import PRETRAIN, load_config, prepare
+    from solo_gedi.methods import register
+
+    register()
+    for cell in {cell.config: cell for cell in cells}.values():
+        prepare(load_config(cell.config, cell.overrides), PRETRAIN)
+
+
+def _follow(running: Iterator[tuple[Cell, float]], number: int) -> None:
+    """Say of each cell that it has ended, and how."""
+    start = perf_counter()
+    for count, (cell, seconds) in enumerate(running, 1):
+        since = perf_counter() - start
+        logger.info(
+            "[%d/%d, %.0f s] %s: %s in %.0f s", count, number, since, cell, state(cell), seconds
+        )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within, SIGTERM ends the cells as Ctrl-C does; both come out as `Interrupted`."""
+    received = [int(signal.SIGINT)]
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    handles = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if handles else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        message = "Interrupted; run the same again to go on from here."
+        raise Interrupted(received[-1], message) from error
+    finally:
+        if handles:
+            signal.signal(signal.SIGTERM, before)

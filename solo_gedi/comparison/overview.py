@@ -1,19 +1,19 @@
 """A suite's report: tables, settings and figures of all its cells."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from solo_gedi.comparison import tables
 from solo_gedi.comparison.suites import GRID, Cell
 from solo_gedi.comparison.tables import Results, Row
 from solo_gedi.report.page import Figure, Table, Text, write_report
-from solo_gedi.report.plots import save_figure, save_panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NOTES = {
     "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
@@ -25,6 +25,12 @@ _NOTES = {
 
 def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[Row]:
     """Write `tables.*`, `results.*` and `report.html` of what has been run so far.
+
+    Args:
+        title: of the page.
+        cells: all, done or not.
+        out: folder of the files.
+        commands: what has been run, in a sentence.
 
     Returns:
         The rows of the comparison.
@@ -46,8 +52,10 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     for dataset in dict.fromkeys(dataset for dataset, _ in results):
         parts += _settings(results, dataset)
         parts += _figures(results, dataset, out)
-        if any(method.startswith("inv=") for name, method in results if name == dataset):
-            parts.append(_sensitivity(rows, dataset, out))
+        weights = {c.method: c.weights for c in cells if c.dataset == dataset and c.weights}
+        if weights:
+            nmi = {w: _nmi(results[dataset, method]) for method, w in weights.items()}
+            parts.append(_sensitivity(nmi, dataset, out))
     parts.append(Table("Where the time went, seconds", _seconds(results)))
     parts.append(Table("Everything that was measured", [tables.shown(r) for r in everything]))
     write_report(out / "report.html", title, parts)
@@ -77,26 +85,36 @@ def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -
                 title = f"{dataset}, {method}, seed {first['seed']}: {path.stem}"
                 figures.append(Figure(title, path))
     if maps:
+        from solo_gedi.report.plots import panels, save_figure
+
         path = out / f"clusters_{dataset}.png"
-        panels = {method: partial(_show, picture=picture) for method, picture in maps.items()}
-        save_panels(panels, path, side=2.0)
+        shown = {method: partial(_show, picture=picture) for method, picture in maps.items()}
+        save_figure(panels(shown, side=2.0), path)
         figures.insert(0, Figure(f"Clusters and their regions on {dataset} (Figure 3)", path))
     return figures
 
 
-def _show(axis: Axes, picture: Path) -> None:
-    axis.imshow(plt.imread(picture))
+def _show(axis: "Axes", picture: Path) -> None:
+    from matplotlib.image import imread
+
+    axis.imshow(imread(picture))
     axis.axis("off")
 
 
-def _sensitivity(rows: list[Row], dataset: str, out: Path) -> Figure:
-    """Figure 2: mean NMI over the loss weights."""
-    grid = np.full((len(GRID), len(GRID)), np.nan)
-    for row in rows:
-        if row["data set"] == dataset and row["measure"] == "NMI" and row["mean"] is not None:
-            inv, prior = (int(part.partition("=")[2]) for part in row["method"].split())
-            grid[GRID.index(inv), GRID.index(prior)] = row["mean"]
-    figure, axis = plt.subplots(figsize=(4.5, 4))
+def _nmi(results: Results) -> float:
+    values = [v for found in tables.NMI.values(results.finished).values() for v in found]
+    return statistics.fmean(values) if values else math.nan
+
+
+def _sensitivity(nmi: dict[tuple[int, int], float], dataset: str, out: Path) -> Figure:
+    """Figure 2: mean NMI over the weights of the invariance and the prior term."""
+    from matplotlib.figure import Figure as Canvas
+
+    from solo_gedi.report.plots import save_figure
+
+    figure = Canvas((4.5, 4), layout="tight")
+    axis = figure.subplots()
+    grid = [[nmi.get((inv, prior), math.nan) for prior in GRID] for inv in GRID]
     image = axis.imshow(grid, origin="lower", vmin=0, vmax=1)
     axis.set(xlabel="weight of the prior term", ylabel="weight of the invariance term")
     axis.set_xticks(range(len(GRID)), list(map(str, GRID)))

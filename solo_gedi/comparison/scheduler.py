@@ -1,7 +1,8 @@
 """Runs cells: side by side on this machine with joblib, or on a cluster with submitit."""
 
-import ctypes
+import importlib
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -13,21 +14,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
-import joblib
-import submitit
-import torch
-
-from solo_gedi.comparison.suites import Cell
-from solo_gedi.errors import ConfigError
+from solo_gedi.comparison.suites import FORMAT, Cell, Cluster, Rerun
+from solo_gedi.errors import ConfigError, MissingPackageError, reason
 from solo_gedi.files import write_atomically, write_json
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 PROGRAM = [sys.executable, "-m", "solo_gedi"]
 
-Rerun = Literal["failed", "all"]
+LAUNCHER = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py"))]
 
 
 def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
@@ -59,22 +54,26 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
 
 
 def is_failed(results: Path) -> bool:
-    """Whether a seed was run without success."""
-    return results.exists() and '"status": "failed"' in results.read_text()
+    """Whether a seed was run without success.
+
+    Args:
+        results: its file, which need not be there.
+    """
+    return results.exists() and json.loads(results.read_text())["status"] == "failed"
 
 
 def run(
     cells: Sequence[Cell],
     jobs: int,
-    cluster: str | None = None,
+    cluster: Cluster | None = None,
     log_folder: Path = Path("submitit"),
     **parameters: Any,
 ) -> Generator[tuple[Cell, float], None, None]:
     """Run cells and yield each, with its seconds, as soon as it has ended.
 
     A cell that fails leaves its reason in its results. Where there are several GPUs, cells that run
-    at once have one each, in turn. Closing the iterator, or an exception such
-    as KeyboardInterrupt, ends the cells that run and leaves no results of theirs.
+    at once have one each, in turn. Closing the iterator, or an exception such as
+    KeyboardInterrupt, ends the cells that run and leaves no results of theirs.
 
     Args:
         cells: to run.
@@ -82,24 +81,30 @@ def run(
         cluster: None, or submitit's name: "slurm", "local" or "debug".
         log_folder: of submitit.
         parameters: of submitit's executor.
+
+    Raises:
+        ConfigError: if there is no such cluster here.
+        MissingPackageError: without joblib, or submitit where there is a cluster.
     """
-    running = _Running()
+    joblib, running = _import("joblib"), _Running()
     # On a cluster the queue deals out cores and GPUs.
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     threads = os.environ.get("OMP_NUM_THREADS", threads)
     environment = {} if cluster == "slurm" else {"OMP_NUM_THREADS": threads}
     gpus: SimpleQueue[str] = SimpleQueue()
-    for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
-        gpus.put(gpu)
     if cluster is not None:
         try:
-            executor = submitit.AutoExecutor(log_folder, cluster=cluster)
+            executor = _import("submitit").AutoExecutor(log_folder, cluster=cluster)
         except RuntimeError as error:  # no such queue here
             raise ConfigError(f"--cluster={cluster}: {error}") from error
         executor.update_parameters(**parameters)
+    elif jobs > 1:
+        for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
+            gpus.put(gpu)
+    dealt = not gpus.empty()
 
     def work(cell: Cell) -> tuple[Cell, float]:
-        if cluster is None and jobs > 1 and not gpus.empty():
+        if dealt:
             gpu = gpus.get()
             try:
                 return run_cell(cell, {**environment, "CUDA_VISIBLE_DEVICES": gpu}, running)
@@ -113,7 +118,7 @@ def run(
                 return job.result()
             except Exception as error:  # of the queue: time limit, lost node, ...
                 if not running.stopped:
-                    fail(cell, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                    fail(cell, f"{type(error).__name__}: {reason(error)}")
         return cell, time.perf_counter() - start
 
     # A queue takes everything; submitit's debug executor works in the main thread only.
@@ -156,7 +161,16 @@ class _Running:
 def run_cell(
     cell: Cell, environment: dict[str, str], running: _Running | None = None
 ) -> tuple[Cell, float]:
-    """Run a cell's command with `log.txt` as its output; a failure becomes its result."""
+    """Run a cell's command with `log.txt` as its output; a failure becomes its result.
+
+    Args:
+        cell: to run.
+        environment: variables that it has besides those of this process.
+        running: told of the process, so that it can be stopped.
+
+    Returns:
+        The cell and its seconds.
+    """
     running = running or _Running()
     if running.stopped:
         return cell, 0.0
@@ -167,13 +181,13 @@ def run_cell(
     log = cell.folder / "log.txt"
     # Memory that is kept rather than given back: on small networks page faults cost a sixth.
     memory = {"MALLOC_TOP_PAD_": str(64 * 2**20)}
+    launcher = [*LAUNCHER, str(os.getpid())] if sys.platform == "linux" else []
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*PROGRAM, *cell.arguments],
+            [*launcher, *PROGRAM, *cell.arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**memory, **os.environ, **environment},
-            preexec_fn=_die_with_parent,
             # Ctrl-C reaches the benchmark alone, which knows that it is no failure of the cell.
             start_new_session=True,
         )
@@ -193,28 +207,35 @@ def run_cell(
     return cell, time.perf_counter() - start
 
 
-def fail(cell: Cell, reason: str) -> None:
-    """Leave a reason as the result of the seeds that have none."""
+def fail(cell: Cell, why: str) -> None:
+    """Leave a reason as the result of the seeds that have none.
+
+    Args:
+        cell: that failed.
+        why: in a line.
+    """
     for seed in cell.seeds:
         results = cell.results_of(seed)
         if not results.exists():
             results.parent.mkdir(parents=True, exist_ok=True)
             about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
-            write_json(results, {"status": "failed", **about, "reason": reason})
+            failed = {"format": FORMAT, "status": "failed", **about, "reason": why}
+            write_json(results, failed)
 
 
 def _gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     if listed := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return listed.split(",")
+    import torch
+
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _die_with_parent() -> None:
-    """On Linux, a cell ends with the benchmark that started it, even when that is killed.
-
-    Killing a cell loses nothing that is not done again: its files are never half written.
-    """
-    if _LIBC is not None:
-        pr_set_pdeathsig = 1
-        _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+def _import(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"running a suite needs {package}: pip install 'solo-gedi[benchmark]'"
+        ) from error

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from solo_gedi.errors import ConfigError
+
+FORMAT = 2  # of the results that a seed leaves
+
+Rerun = Literal["failed", "all"]
+Cluster = Literal["slurm", "local", "debug"]  # submitit's names
 
 GRID = (0, 10, 20, 30, 40, 50)  # Figure 2's loss weights
 
@@ -155,7 +160,9 @@ class Cell:
         seeds: those that the command runs.
         folder: of the cell; the results of a seed are `results_of(seed)`.
         arguments: what comes after `solo-gedi`.
-        configs: fingerprint of the configs that the command reads.
+        config: name or path of the config.
+        overrides: of the config, without the seed.
+        fingerprint: of the configs that the command reads.
         weights: as a method's.
     """
 
@@ -164,7 +171,9 @@ class Cell:
     seeds: tuple[int, ...]
     folder: Path
     arguments: tuple[str, ...] = field(repr=False)
-    configs: str = ""
+    config: str = ""
+    overrides: tuple[str, ...] = ()
+    fingerprint: str = ""
     weights: tuple[int, int] | None = None
 
     def __str__(self) -> str:
@@ -188,7 +197,7 @@ class Cell:
     @property
     def identity(self) -> str:
         """What its results are results of: the command and the configs that it reads."""
-        return f"{self.command}\n# configs {self.configs}\n"
+        return f"{self.command}\n# configs {self.fingerprint}\n"
 
     @property
     def is_done(self) -> bool:
@@ -221,11 +230,12 @@ def cells_of(
             path that is missing.
     """
     if unknown := [name for name in methods if name not in suite.methods]:
-        raise ConfigError(f"methods has {unknown[0]!r}; choose from {','.join(suite.methods)}")
+        raise ConfigError(f"--methods has {unknown[0]!r}; choose from {','.join(suite.methods)}")
     for key in suite.required:
         if not any(override.startswith(f"{key}=") for override in overrides):
             raise ConfigError(f"this suite needs {key}=FOLDER")
-    own = overrides if suite.stacked else split_overrides(overrides)[0]
+    own = [override for override in overrides if not override.startswith("probe.")]
+    of_probe = [override for override in overrides if override not in own]
     paper_sets = {"ood": (*suite.ood, "uniform", "shuffled")} if suite.ood else {}
     fingerprint = cache(_fingerprint)
     cells = []
@@ -234,36 +244,37 @@ def cells_of(
         config = _named(scripts, "pretrain", suite.folder, method.config)
         if config is None:
             path = f"pretrain/{suite.folder}/{method.config}.yaml"
-            raise ConfigError(f"scripts={scripts} has no {path}")
+            raise ConfigError(f"--scripts={scripts} has no {path}")
         probe = suite.probes.get(method.config)
         linear = None if probe is None else _named(scripts, "linear", suite.folder, probe)
         options = {"linear_config": linear, **paper_sets, **(evaluate or {})}
-        linear = options["linear_config"]
-        # Without what the method changes, which is in the command: composing takes its time.
-        configs = fingerprint(config, (*choice, *own), linear and str(linear))
-        folder = out / dataset / name.replace(" ", "-")
         arguments = _as_arguments(options)
-        changes = [*choice, *method.overrides, *overrides]
+        changes = (*choice, *method.overrides, *own)
+        # Without what the method changes, which is in the command: composing takes its time.
+        known = fingerprint(config, (*choice, *own), options["linear_config"])
+        folder = out / dataset / name.replace(" ", "-")
         for batch in [tuple(seeds)] if suite.stacked else [(seed,) for seed in seeds]:
             listed = ",".join(map(str, batch))
             place = folder if suite.stacked else folder / f"seed={listed}"
             command = (
-                ["toy", str(place), config, "--seeds", listed, *arguments, *changes]
+                ("toy", str(place), config, "--seeds", listed, *arguments)
                 if suite.stacked
-                else ["cell", str(place), config, *arguments, f"seed={listed}", *changes]
+                else ("cell", str(place), config, *arguments, f"seed={listed}")
             )
-            cells.append(Cell(dataset, name, batch, place, tuple(command), configs, method.weights))
+            cells.append(
+                Cell(
+                    dataset,
+                    name,
+                    batch,
+                    place,
+                    arguments=(*command, *changes, *of_probe),
+                    config=config,
+                    overrides=changes,
+                    fingerprint=known,
+                    weights=method.weights,
+                )
+            )
     return cells
-
-
-def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides of a pretraining config, and those of its probe's (`probe.key=value`).
-
-    Args:
-        overrides: of both.
-    """
-    probe = [override for override in overrides if override.startswith("probe.")]
-    return [override for override in overrides if override not in probe], probe
 
 
 def _named(scripts: Path | None, kind: str, folder: str, config: str) -> str | None:
@@ -287,7 +298,7 @@ def _as_arguments(options: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def _fingerprint(config: str, overrides: Sequence[str], linear: str | None) -> str:
+def _fingerprint(config: str, overrides: Sequence[str], linear: str | Path | None) -> str:
     """Tells whether configs are those that an earlier result was trained with."""
     from omegaconf import OmegaConf
 

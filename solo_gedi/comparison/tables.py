@@ -2,19 +2,18 @@
 
 import csv
 import json
-import re
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from solo_gedi.comparison.suites import Cell
-
-Row = dict[str, Any]
+from solo_gedi.comparison.suites import FORMAT, Cell
+from solo_gedi.errors import ConfigError
+from solo_gedi.evaluation.rows import Row, describe, identity, select
 
 
 @cache
@@ -28,28 +27,63 @@ class Measure(NamedTuple):
 
     Attributes:
         name: in the table.
-        task: of the results.
-        metric: of the results.
-        protocol: how the results' protocol begins, up to a word's end.
         table: the paper's values, a key of `paper()`.
-        inner: key below the data set in that table; "" where there is none.
+        where: keys of a row of results and the values that they must have.
     """
 
     name: str
-    task: str
-    metric: str
-    protocol: str
     table: str
-    inner: str = ""
+    where: Mapping[str, Any]
+
+    def papers(self, dataset: str) -> dict[str, Any]:
+        """The paper's values on a data set, by method.
+
+        Args:
+            dataset: name.
+        """
+        values = paper()[self.table].get(dataset, {})
+        return values.get(self.where["against"], {}) if "against" in self.where else values
+
+    def values(self, runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+        """Its values in what runs have left, by how they were measured.
+
+        Args:
+            runs: metrics of seeds.
+
+        Returns:
+            One entry, `""`, if all were measured in one way; else one a way, named by the keys
+            that differ. Empty where the task was not done.
+        """
+        rows = [row for run in runs for row in select(run["results"], **self.where)]
+        alike = _alike(rows)
+        common = frozenset.intersection(*alike) if alike else frozenset()
+        return {
+            ", ".join(f"{key}={value}" for key, value in sorted(about - common)): [
+                row["value"] for row in same
+            ]
+            for about, same in alike.items()
+        }
 
 
-_OOD = "-||grad_x log p||, against "
+def _alike(rows: Iterable[Row]) -> dict[frozenset[tuple[str, Any]], list[Row]]:
+    """Rows of several runs that differ in their value alone, by what they have in common."""
+    alike = defaultdict(list)
+    for row in rows:
+        alike[identity(row)].append(row)
+    return dict(alike)
+
+
+NMI = Measure("NMI", "nmi", {"task": "clustering", "metric": "nmi", "source": "model"})
 MEASURES = (
-    Measure("NMI", "clustering", "nmi", "argmax", "nmi"),
-    Measure("linear accuracy", "linear", "accuracy", "offline", "linear_accuracy"),
-    Measure("FID", "fid", "FID", "", "fid"),
+    NMI,
+    Measure("linear accuracy", "linear_accuracy", {"task": "linear", "metric": "accuracy"}),
+    Measure("FID", "fid", {"task": "fid", "metric": "fid"}),
     *(
-        Measure(f"OOD AUROC against {other}", "ood", "auroc", f"{_OOD}{other}", "ood_auroc", other)
+        Measure(
+            f"OOD AUROC against {other}",
+            "ood_auroc",
+            {"task": "ood", "metric": "auroc", "score": "neg_grad_norm", "against": other},
+        )
         for other in ("svhn", "cifar10", "cifar100", "uniform", "shuffled")
     ),
 )
@@ -68,7 +102,14 @@ class Results(NamedTuple):
 
 
 def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
-    """(data set, method) -> results of the seeds that have been run."""
+    """(data set, method) -> results of the seeds that have been run.
+
+    Args:
+        cells: done or not.
+
+    Raises:
+        ConfigError: for results of an earlier version, whose rows cannot be told apart.
+    """
     found: dict[tuple[str, str], Results] = {}
     for cell in cells:
         results = found.setdefault((cell.dataset, cell.method), Results([], {}))
@@ -77,6 +118,11 @@ def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
             if not path.exists():
                 continue
             metrics = {**json.loads(path.read_text()), "folder": str(path.parent)}
+            if metrics.get("format") != FORMAT:
+                raise ConfigError(
+                    f"{path} was written by another version of solo-gedi: evaluate the run again, "
+                    "or run the suite with --rerun all"
+                )
             if metrics["status"] == "finished":
                 results.finished.append(metrics)
             else:
@@ -84,47 +130,35 @@ def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
     return found
 
 
-def values_of(metrics: dict[str, Any], measure: Measure) -> list[float]:
-    """A measure's value in a seed's results; none where the task was not done."""
-    return [
-        row["value"]
-        for row in metrics["results"]
-        if row["task"] == measure.task
-        and row["metric"] == measure.metric
-        # Up to a word's end: "against cifar10" must not find "against cifar100".
-        and re.match(rf"{re.escape(measure.protocol)}\b", row["protocol"])
-    ][:1]
-
-
 def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
     """One row for each data set, measure and method: ours, the paper's, the difference.
 
     `std` is that of a sample; a method whose seeds all failed has its reason in place of numbers;
     `recovered` counts the seeds that the divergence guard had to bring back.
+
+    Args:
+        results: of `read`.
     """
     rows = []
-    datasets = dict.fromkeys(dataset for dataset, _ in results)
-    for dataset in datasets:
+    for dataset in dict.fromkeys(dataset for dataset, _ in results):
         for measure in MEASURES:
-            theirs = paper()[measure.table].get(dataset, {})
-            theirs = theirs.get(measure.inner, {}) if measure.inner else theirs
-            of_measure = []
+            theirs, of_measure = measure.papers(dataset), []
             for method in [m for d, m in results if d == dataset]:
                 finished, failed = results[dataset, method]
-                values = [v for metrics in finished for v in values_of(metrics, measure)]
-                of_measure.append(
-                    {
-                        "data set": dataset,
-                        "measure": measure.name,
-                        "method": method,
-                        **_mean_std(values),
-                        **_beside(values, theirs.get(method)),
-                        "seeds": len(values),
-                        "recovered": sum(bool(run.get("divergence")) for run in finished),
-                        "failed": _failures(failed),
-                    }
-                )
-            if any(row["seeds"] for row in of_measure) or measure.name == "NMI":
+                for how, values in (measure.values(finished) or {"": []}).items():
+                    of_measure.append(
+                        {
+                            "data set": dataset,
+                            "measure": f"{measure.name} ({how})" if how else measure.name,
+                            "method": method,
+                            **_mean_std(values),
+                            **_beside(values, theirs.get(method)),
+                            "seeds": len(values),
+                            "recovered": sum(bool(run.get("divergence")) for run in finished),
+                            "failed": _failures(failed),
+                        }
+                    )
+            if any(row["seeds"] for row in of_measure) or measure is NMI:
                 rows += of_measure
     return rows
 
@@ -152,7 +186,11 @@ def _failures(failed: dict[int, str]) -> str:
 
 
 def remarks(results: dict[tuple[str, str], Results]) -> list[Row]:
-    """One row for each task that could not be done and each divergence that was undone."""
+    """One row for each task that could not be done and each divergence that was undone.
+
+    Args:
+        results: of `read`.
+    """
     rows = []
     for (dataset, method), (finished, _) in results.items():
         for run in finished:
@@ -165,23 +203,27 @@ def remarks(results: dict[tuple[str, str], Results]) -> list[Row]:
 
 
 def everything(results: dict[tuple[str, str], Results]) -> list[Row]:
-    """One row for each number that was measured, with its protocol and split."""
-    rows = []
+    """One row for each number that was measured, with how and on what.
+
+    Args:
+        results: of `read`.
+    """
+    table = []
     for (dataset, method), (finished, _) in results.items():
-        values: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        for metrics in finished:
-            for row in metrics["results"]:
-                key = tuple(row[name] for name in ("task", "metric", "protocol", "split"))
-                values[key].append(row["value"])
-        for (task, metric, protocol, split), found in values.items():
-            about = {"data set": dataset, "method": method, "task": task, "metric": metric}
-            how = {"protocol": protocol, "split": split, "seeds": len(found)}
-            rows.append({**about, **_mean_std(found), **how})
-    return rows
+        for same in _alike(row for run in finished for row in run["results"]).values():
+            row, values = same[0], [row["value"] for row in same]
+            what = {"data set": dataset, "method": method, "task": row["task"]}
+            how = {"protocol": describe(row), "split": row["split"], "seeds": len(values)}
+            table.append({**what, "metric": row["metric"], **_mean_std(values), **how})
+    return table
 
 
 def settings(results: dict[tuple[str, str], Results], dataset: str) -> tuple[list[Row], list[Row]]:
     """What the configs of a data set's methods differ in.
+
+    Args:
+        results: of `read`.
+        dataset: name.
 
     Returns:
         Rows of the budget, the data, the network and so on, one a key, a column a method; and the
@@ -220,7 +262,13 @@ def _flat(config: Any, prefix: str = "") -> Row:
 
 
 def write(rows: list[Row], out: Path, name: str) -> None:
-    """Write rows as `<name>.csv`, `.md` and `.tex`."""
+    """Write rows as `<name>.csv`, `.md` and `.tex`.
+
+    Args:
+        rows: with the same keys, which head the columns.
+        out: folder; made where it is missing.
+        name: of the files.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with (out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0] if rows else [])
@@ -231,13 +279,22 @@ def write(rows: list[Row], out: Path, name: str) -> None:
 
 
 def show(rows: list[Row], style: str = "simple") -> str:
-    """Rows as a table of text; see `shown`."""
+    """Rows as a table of text; see `shown`.
+
+    Args:
+        rows: with the same keys.
+        style: of tabulate.
+    """
     texts = [shown(row) for row in rows]
     return tabulate(texts, headers="keys", tablefmt=style, disable_numparse=True)
 
 
 def shown(row: Row) -> Row:
-    """A row as text: mean and standard deviation in one column, two decimals."""
+    """A row as text: mean and standard deviation in one column, two decimals.
+
+    Args:
+        row: of a table.
+    """
     texts: Row = {}
     for key, value in row.items():
         if key.endswith("std"):

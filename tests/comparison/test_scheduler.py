@@ -9,10 +9,11 @@ import time
 from dataclasses import astuple
 
 import pytest
+import torch
 
 from solo_gedi.comparison import scheduler, tables
 from solo_gedi.comparison.suites import Cell
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, MissingPackageError
 
 PROGRAM = """
 import json, os, pathlib, signal, sys, time
@@ -40,8 +41,9 @@ if what == "sleep":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
-row = {"task": "clustering", "metric": "nmi", "protocol": "argmax", "split": "test", "value": 0.5}
-metrics = {"status": "finished", "results": [row], "seed": 0, "config": {}, "figures": []}
+row = {"task": "clustering", "metric": "nmi", "source": "model", "output": "cluster head"}
+results = [{**row, "split": "test", "value": 0.5}]
+metrics = {"format": 2, "status": "finished", "results": results, "seed": 0, "config": {}}
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """
 
@@ -86,7 +88,7 @@ def test_threads_are_shared_out_unless_the_user_did(cell, monkeypatch):
 
 
 def test_cells_at_once_have_a_gpu_each(cell, monkeypatch):
-    monkeypatch.setattr(scheduler.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     cells = [cell(f"m{i}", "pair") for i in range(4)]
     list(scheduler.run(cells, jobs=2))
@@ -146,6 +148,13 @@ def test_a_refused_rerun_drops_nothing(cell):
     assert cells[0].is_done
 
 
+def test_a_package_that_is_not_there_is_named_with_its_extra(cell, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(MissingPackageError, match=r"submitit: .*'solo-gedi\[benchmark\]'"):
+        list(scheduler.run([cell("gedi")], 1, "local", tmp_path / "submitit"))
+    assert not cell("gedi").is_done
+
+
 def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
     with pytest.raises(ConfigError, match=r"--cluster=slurm: .*srun"):
@@ -174,8 +183,10 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
         f"with closing(scheduler.run(cells, 2, {cluster!r}, Path('submitit'))) as running:\n"
         "    list(running)\n"
     )
+    # A GPU that is named need not be looked for, which takes seconds.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
     quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}
-    suite = subprocess.Popen([sys.executable, script], **quiet)
+    suite = subprocess.Popen([sys.executable, script], env=environment, **quiet)
     pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], at_once)
     if how == "Ctrl-C":
         os.killpg(suite.pid, signal.SIGINT)
@@ -189,6 +200,14 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
     assert not any(map(_alive, pids))
     assert not list(tmp_path.rglob("metrics.json"))
     assert len(list(tmp_path.rglob("pid"))) == at_once
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
+def test_a_cell_whose_benchmark_has_already_ended_does_not_start(tmp_path):
+    launcher = [*scheduler.LAUNCHER, str(os.getpid() + 1)]
+    done = subprocess.run([*launcher, "touch", tmp_path / "started"])
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "started").exists()
 
 
 def wait_for(find, number):
@@ -213,16 +232,12 @@ def test_submitits_executors_run_cells(cluster, cell, tmp_path):
     # submitit's local executor works in a process of its own, which knows no monkeypatch.
     cells = [cell("swav"), cell("jem", "fail")]
     if cluster == "local":
-        cells = [_toy(tmp_path / "gedi"), _toy(tmp_path / "none", "--config-name=none")]
+        cells = [_toy(tmp_path / "gedi", "toy/gedi_nogen"), _toy(tmp_path / "none", "toy/none")]
     list(scheduler.run(cells, 2, cluster, tmp_path / "submitit", timeout_min=5))
     assert json.loads(cells[0].results_of(0).read_text())["status"] == "finished"
     assert json.loads(cells[1].results_of(0).read_text())["status"] == "failed"
 
 
-def _toy(folder, *more):
-    from pathlib import Path
-
-    path = Path(__file__).parents[2] / "scripts" / "pretrain" / "toy"
-    arguments = ["toy", str(folder), "--config-path", str(path), "--config-name=gedi_nogen"]
+def _toy(folder, config):
     small = ["--seeds", "0", "max_epochs=1", "limit_train_batches=2"]
-    return Cell("moons", "gedi_nogen", (0,), folder, (*arguments, *more, *small))
+    return Cell("moons", config, (0,), folder, ("toy", str(folder), config, *small))

@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 import statistics
 
 import pytest
@@ -13,11 +12,13 @@ NMI = {"moons": {"gedi": [0.9, 1.0, 0.8], "jem": [0.1]}, "circles": {"gedi": [1.
 
 
 def metrics(dataset, method, seed, nmi, **config):
-    def row(metric, value, protocol="argmax of the cluster head"):
-        about = {"task": "clustering", "metric": metric, "protocol": protocol}
-        return {**about, "split": "fresh points", "value": value}
+    def row(metric, value, **keys):
+        about = {"task": "clustering", "metric": metric, "split": "fresh points"}
+        return {**about, **keys, "value": value}
 
+    own = {"source": "model", "output": "cluster head"}
     return {
+        "format": 2,
         "status": "finished",
         "dataset": dataset,
         "method": method,
@@ -29,7 +30,8 @@ def metrics(dataset, method, seed, nmi, **config):
             "optimizer": {"lr": 1e-3, **config},
             "method_kwargs": {"temperature": 1.0},
         },
-        "results": [row("nmi", nmi), row("nmi", 0.3, "k-means on the features")],
+        # Not in their usual order: it is the keys that count.
+        "results": [row("nmi", 0.3, source="kmeans", k=2), row("nmi", nmi, **own)],
         "figures": [],
     }
 
@@ -48,7 +50,8 @@ def cells(tmp_path):
             made.append(cell)
     failed = made[1].results_of(1)
     failed.parent.mkdir()
-    failed.write_text(json.dumps({"status": "failed", "reason": "weights not finite", "seed": 1}))
+    reason = {"status": "failed", "reason": "weights not finite", "seed": 1}
+    failed.write_text(json.dumps({"format": 2, **reason}))
     return made
 
 
@@ -80,33 +83,55 @@ def test_what_was_undone_or_not_done_is_in_table_and_report(cells, tmp_path):
     assert "fid not done: no Inception weights here" in page
 
 
-def test_full_table_keeps_protocols_apart(cells):
+def test_full_table_keeps_what_was_measured_otherwise_apart(cells):
     rows = tables.everything(tables.read(cells))
     of_moons = [r for r in rows if (r["data set"], r["method"]) == ("moons", "gedi")]
     assert {r["protocol"]: round(r["mean"], 6) for r in of_moons} == {
         "argmax of the cluster head": 0.9,
-        "k-means on the features": 0.3,
+        "k-means (k=2) on the features": 0.3,
     }
     assert all(r["split"] == "fresh points" and r["seeds"] == 3 for r in of_moons)
 
 
-@pytest.mark.parametrize("path", ["", ":some/where"])
-def test_one_data_sets_auroc_is_not_taken_for_anothers(path):
-    found = [
-        {
-            "task": "ood",
-            "metric": "auroc",
-            "protocol": f"-||grad_x log p||, against {name}{path}",
-            "value": value,
-        }
-        for name, value in (("cifar100", 0.1), ("cifar10", 0.9))
-    ]
-    finished = {"results": [*found, {"task": "fid", "metric": "FID", "protocol": "10", "value": 7}]}
+def found(*rows):
+    finished = {"results": [{"split": "test", **row} for row in rows]}
     results = {("svhn", "gedi"): tables.Results([finished], {})}
-    rows = {row["measure"]: row for row in tables.comparison(results)}
+    return {row["measure"]: row for row in tables.comparison(results)}
+
+
+@pytest.mark.parametrize("where", [{}, {"path": "some/where"}])
+def test_one_data_sets_auroc_is_not_taken_for_anothers(where):
+    ood = {"task": "ood", "metric": "auroc", **where}
+    rows = found(
+        {**ood, "score": "log_density", "against": "cifar10", "value": 0.5},
+        {**ood, "score": "neg_grad_norm", "against": "cifar100", "value": 0.1},
+        {**ood, "score": "neg_grad_norm", "against": "cifar10", "value": 0.9},
+        {"task": "fid", "metric": "frechet_distance", "features": "backbone", "value": 3},
+        {"task": "fid", "metric": "fid", "features": "inception", "value": 7},
+    )
     assert rows["OOD AUROC against cifar10"]["mean"] == 0.9
+    assert rows["OOD AUROC against cifar10"]["paper"] == 0.8
     assert rows["OOD AUROC against cifar100"]["mean"] == 0.1
     assert rows["FID"]["mean"] == 7
+
+
+def test_a_number_that_was_measured_in_two_ways_has_a_line_for_each():
+    fid = {"task": "fid", "metric": "fid", "features": "inception", "samples": 100}
+    rows = found(
+        {**fid, "steps": 500, "start": "fresh", "value": 30.0},
+        {**fid, "steps": 0, "start": "buffer", "value": 20.0},
+    )
+    assert rows["FID (start=fresh, steps=500)"]["mean"] == 30
+    assert rows["FID (start=buffer, steps=0)"]["mean"] == 20
+
+
+def test_results_of_an_earlier_version_are_refused(cells):
+    path = cells[0].results_of(2)
+    run = json.loads(path.read_text())
+    del run["format"]
+    path.write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=r"seed=2/metrics.json was written by another version"):
+        tables.read(cells)
 
 
 def test_tables_come_in_four_formats(cells, tmp_path):
@@ -144,15 +169,17 @@ def test_report_of_a_suite(cells, tmp_path):
     rows = overview.write("toy", cells, tmp_path / "out", "about")
     assert len(rows) == 3
     page = (tmp_path / "out" / "report.html").read_text()
-    for text in ("0.90 ± 0.10", "weights not finite", "2 of 3 cells", "k-means on the features"):
+    for text in (
+        "0.90 ± 0.10",
+        "weights not finite",
+        "2 of 3 cells",
+        "k-means (k=2) on the features",
+    ):
         assert text in page
 
 
 def test_sensitivity_is_drawn(tmp_path):
-    suite, scripts = SUITES["sensitivity"], tmp_path / "scripts"
-    (scripts / "pretrain" / "toy").mkdir(parents=True)
-    (scripts / "pretrain" / "toy" / "gedi.yaml").touch()
-    cells = cells_of(suite, [], [0], tmp_path / "out", scripts, [])
+    cells = cells_of(SUITES["sensitivity"], [], [0], tmp_path / "out")
     assert len(cells) == 2 * 36
     done = [c for c in cells if c.dataset == "moons"]
     for cell in done:
@@ -161,57 +188,3 @@ def test_sensitivity_is_drawn(tmp_path):
         path.write_text(json.dumps(metrics("moons", cell.method, 0, 0.5)))
     overview.write("sensitivity", cells, tmp_path / "out", "about")
     assert (tmp_path / "out" / "sensitivity_moons.png").stat().st_size > 1000
-
-
-def test_cells_are_commands(scripts, tmp_path):
-    options = ["--tasks", "clustering"]
-    toy = cells_of(SUITES["toy"], ["gedi"], [5, 6], tmp_path, scripts, ["max_epochs=1"], options)
-    assert [cell.dataset for cell in toy] == ["moons", "circles"]
-    assert toy[0].command == (
-        f"solo-gedi toy {tmp_path}/moons/gedi --config-path {scripts}/pretrain/toy "
-        "--config-name gedi --seeds 5,6 --tasks clustering dataset=moons max_epochs=1"
-    )
-    digits = cells_of(SUITES["digits"], ["gedi_nogen", "swav"], [0], tmp_path, scripts, [])
-    assert [cell.results_of(0) for cell in digits] == [
-        tmp_path / "digits" / method / "seed=0" / "metrics.json"
-        for method in ("gedi_nogen", "swav")
-    ]
-    assert f"--linear-config {scripts}/linear/digits/gedi.yaml" in digits[0].command
-    cifar = cells_of(SUITES["cifar100"], [], [0], tmp_path, scripts, [])
-    assert all("dataset=cifar100" in cell.arguments for cell in cifar)
-    assert "--ood svhn,cifar10,uniform,shuffled" in cifar[0].command  # the paper's, and ours
-
-
-def test_a_changed_config_makes_another_cell(scripts, tmp_path):
-    """Of the methods that read it, and of no other."""
-    copy = tmp_path / "scripts"
-    shutil.copytree(scripts, copy)
-
-    def identities():
-        cells = cells_of(SUITES["digits"], ["gedi", "swav"], [0], tmp_path / "out", copy, [])
-        return [cell.identity for cell in cells]
-
-    before = identities()
-    assert identities() == before
-    yaml = copy / "pretrain" / "digits" / "gedi.yaml"
-    yaml.write_text(yaml.read_text().replace("inv: 100", "inv: 99"))
-    gedi, swav = identities()
-    assert gedi != before[0]
-    assert swav == before[1]
-    base = copy / "linear" / "digits" / "base.yaml"
-    base.write_text(base.read_text() + "# another\n")
-    assert identities()[1] != swav
-
-
-@pytest.mark.parametrize(
-    ("suite", "methods", "message"),
-    [
-        ("toy", ["gedi", "simclr"], "--methods has 'simclr'; choose from jem,swav"),
-        ("folder", [], "needs data.train_path=FOLDER"),
-    ],
-)
-def test_wrong_suites_are_refused(suite, methods, message, scripts, tmp_path):
-    with pytest.raises(ConfigError, match=message):
-        cells_of(SUITES[suite], methods, [0], tmp_path, scripts, [])
-    with pytest.raises(ConfigError, match="has no pretrain/"):
-        cells_of(SUITES["toy"], [], [0], tmp_path, tmp_path, [])
