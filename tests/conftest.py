@@ -1,4 +1,7 @@
+import hashlib
+import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,41 +22,93 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """The command line, where a test runs it in this process, takes over the package's logger."""
+    logger = logging.getLogger("solo_gedi")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.level, logger.propagate, logger.handlers = before
+
+
 @pytest.fixture
 def scripts():
     """The folder of the shipped configs."""
     return SCRIPTS
 
 
+# What keeps a training on digits to a second.
+SMALL = {
+    "checkpoint.frequency": 1,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "log_every_n_steps": 1,
+    "max_epochs": 1,
+}
+SMALL_DIGITS = {
+    "limit_train_batches": 3,
+    "limit_val_batches": 2,
+    "backbone.kwargs.width": 8,
+}
+SMALL_SAMPLER = {"method_kwargs.sgld.num_steps": 2, "method_kwargs.sgld.buffer_size": 200}
+
+
+def small_config(folder, method, *overrides, suite="digits", kind="pretrain"):
+    """A shipped config, cut down to a second where the overrides do not say otherwise."""
+    from solo_gedi.config import load_config
+
+    cfg = load_config(f"{suite}/{method}", overrides, kind=kind)
+    OmegaConf.set_struct(cfg, False)
+    small = {**SMALL, "checkpoint.dir": str(folder / "trained_models")}
+    if suite == "digits":
+        small |= SMALL_DIGITS
+    if suite == "digits" and (cfg.get("method_kwargs") or {}).get("sgld"):
+        small |= SMALL_SAMPLER
+    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    for key, value in small.items():
+        if key not in given:
+            OmegaConf.update(cfg, key, value)
+    return cfg
+
+
 @pytest.fixture
 def load_config(tmp_path):
-    """Compose one of the shipped configs, cut down to seconds, as the command line does."""
-    from solo_gedi.config import compose as config
+    """Composes a shipped config, cut down to a second; see `small_config`."""
+    return lambda method, *overrides, **names: small_config(tmp_path, method, *overrides, **names)
 
-    def load(method, *overrides, suite="digits", kind="pretrain"):
-        cfg = config.load(SCRIPTS / kind / suite, method, list(overrides))
-        small = {
-            "checkpoint": {"dir": str(tmp_path / "trained_models"), "frequency": 1},
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-        }
-        if "max_epochs" not in str(overrides):
-            small["max_epochs"] = 1
-        if suite == "digits":
-            small["limit_train_batches"] = 3
-            small["limit_val_batches"] = 2
-            small["backbone"] = {"kwargs": {"width": 8}}
-        cfg = OmegaConf.merge(cfg, small)
-        if suite == "digits" and kind == "pretrain" and method in ("gedi", "jem", "gedi_noinv"):
-            if "num_steps" not in str(overrides):
-                cfg.method_kwargs.sgld.num_steps = 2
-            if "buffer_size" not in str(overrides):
-                cfg.method_kwargs.sgld.buffer_size = 200
-        OmegaConf.set_struct(cfg, False)
-        return cfg
 
-    return load
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, worker_id):
+    """The folder of a short run, trained once for all tests that only read it."""
+    from filelock import FileLock
+
+    from solo_gedi.training import pretrain
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def run(method="gedi", *overrides, suite="digits"):
+        key = hashlib.sha256(repr((method, overrides, suite)).encode()).hexdigest()[:12]
+        place = shared / f"trained-{method}-{key}"
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                partial = place.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                cfg = small_config(partial, method, *overrides, suite=suite)
+                pretrain(cfg).folder.rename(place)
+        return place
+
+    return run
+
+
+@pytest.fixture
+def trained_copy(trained, tmp_path):
+    """A copy of such a run, which a test may change."""
+
+    def copy(method="gedi", *overrides, suite="digits", name="run"):
+        return Path(shutil.copytree(trained(method, *overrides, suite=suite), tmp_path / name))
+
+    return copy
 
 
 @pytest.fixture

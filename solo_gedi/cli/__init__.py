@@ -116,16 +116,17 @@ def _usage() -> str:
     )
 
 
+class _Console(logging.Handler):
+    """What the library says goes to standard output, its warnings to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if record.levelno > logging.INFO else sys.stdout
+        print(self.format(record), file=stream, flush=True)
+
+
 def _show_logs() -> None:
-    """Show what the library says on standard output, and its warnings on standard error."""
     logger = logging.getLogger("solo_gedi")
-    if logger.handlers:
-        return
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    said, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
-    said.addFilter(lambda record: record.levelno <= logging.INFO)
-    warned.setLevel(logging.WARNING)
-    for handler in (said, warned):
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    if not logger.handlers:
+        logger.addHandler(_Console())

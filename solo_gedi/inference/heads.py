@@ -48,9 +48,10 @@ def build_head(
     projector = part_of(dict(state), "projector")
     if not projector:
         raise CheckpointError(f"checkpoint {path} has no projector to take clusters from")
-    if (energy := part_of(projector, "layers")) and "temperature" in kwargs:
+    if energy := part_of(projector, "layers"):
         hidden, in_dim = energy["0.weight"].shape
-        head = EnergyHead(in_dim, hidden, len(energy["2.weight"]), float(kwargs["temperature"]))
+        temperature = float(kwargs.get("temperature", 1.0))
+        head = EnergyHead(in_dim, hidden, len(energy["2.weight"]), temperature)
         check_state(projector, head.state_dict(), path)
         head.load_state_dict(projector)
         return head, "cluster head"

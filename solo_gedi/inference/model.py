@@ -73,7 +73,7 @@ class Model(nn.Module):
         self.config, self.sgld = config, sgld
         self.checkpoint, self.epochs, self.events = checkpoint, epochs, events or []
         self.chains, self.has_energy = chains, has_energy
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def __repr__(self) -> str:
         """One line: what it is and where from."""

@@ -1,5 +1,4 @@
 import re
-import sys
 
 import pytest
 
@@ -9,19 +8,29 @@ def contents(folder):
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """Runs a command that must end as a user's error does, and returns its message."""
+def solo_gedi(capsys):
+    """Runs a command in this process: its exit status and what it printed."""
     from solo_gedi.cli import main
 
     def run(*command):
-        before = contents(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["solo-gedi", *map(str, command)])
         with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr().err
-        assert ended.value.code == 2, output
+            main([str(part) for part in command])
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def refused(solo_gedi, tmp_path):
+    """Runs a command that must end as a user's error does, and returns its message."""
+
+    def run(*command):
+        before = contents(tmp_path)
+        status, _, output = solo_gedi(*command)
+        assert status == 2, output
         assert "Traceback" not in output
-        warnings, *errors = re.split(r"^solo-gedi.*?: error: ", output, flags=re.M)
+        _, *errors = re.split(r"^solo-gedi.*?: error: ", output, flags=re.M)
         assert len(errors) == 1, output
         message = errors[0].strip()
         assert 1 <= len(message.splitlines()) <= 3, message
@@ -32,10 +41,6 @@ def refused(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def named(scripts):
-    """The options that name a shipped config."""
-
-    def options(name="gedi", suite="digits", kind="pretrain"):
-        return ["--config-path", str(scripts / kind / suite), "--config-name", name]
-
-    return options
+def named():
+    """The argument that names a shipped config."""
+    return lambda name="gedi", suite="digits": [f"{suite}/{name}"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from solo_gedi.config import compose as config
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.training import pretrain
 
 QUICK = (
     *("enable_progress_bar=false", "+enable_model_summary=false", "auto_resume.enabled=false"),
@@ -25,7 +25,7 @@ def once(tmp_path_factory):
     """The folder of a run on digits, trained once for all cases."""
     scripts = Path(__file__).parents[2] / "scripts"
     given = [*DIGITS, f"checkpoint.dir={tmp_path_factory.mktemp('once')}"]
-    return pretrain(config.load(scripts / "pretrain" / "digits", "gedi", given))[1].folder
+    return pretrain(config.load(scripts / "pretrain" / "digits", "gedi", given)).folder
 
 
 @pytest.fixture
@@ -173,5 +173,5 @@ def test_what_lies_broken_beside_a_run_does_not_keep_it_from_starting(load_confi
     (broken / "args.json").write_text("{")
     (broken / "a-ep=0.ckpt").write_text("")
     (broken / "a-ep=last.ckpt").write_text("")
-    _, run = pretrain(load_config("gedi", "auto_resume.enabled=true", "max_epochs=2"))
+    run = pretrain(load_config("gedi", "auto_resume.enabled=true", "max_epochs=2"))
     assert run.folder != broken

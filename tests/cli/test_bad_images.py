@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from solo_gedi.cli import main
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.training import pretrain
 
 QUICK = (
     *("enable_progress_bar=false", "+enable_model_summary=false", "auto_resume.enabled=false"),
@@ -71,7 +71,7 @@ def test_an_image_is_named_by_probe_and_evaluation(
     refused, named, folders, load_config, tmp_path, workers
 ):
     given = [*folders, f"data.num_workers={workers}"]
-    _, run = pretrain(load_config("gedi_nogen", *given, suite="custom"))
+    run = pretrain(load_config("gedi_nogen", *given, suite="custom"))
     (checkpoint,) = run.folder.glob("*.ckpt")
     probe = [
         *named(kind="linear", suite="custom"),

@@ -12,7 +12,7 @@ from torchvision.datasets import SVHN
 from torchvision.transforms.functional import pil_to_tensor
 
 from solo_gedi.data import DATASETS, FreshPoints, datasets
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import DataError, MissingPackageError
 
 SPLITS = {"train": 1077, "val": 360, "test": 360}
 
@@ -92,7 +92,7 @@ def test_digits_transform_is_applied_to_the_image():
 
 
 def test_an_unknown_split_of_digits_is_refused_by_an_error_that_names_the_splits():
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(DataError) as error:
         digits("./datasets")
     for word in ("train_path", "val_path", "train", "val", "test", "'./datasets'"):
         assert word in str(error.value)
@@ -209,7 +209,7 @@ def test_svhn_that_is_neither_there_nor_downloadable_names_the_folder(
 ):
     if content:
         (tmp_path / "train_32x32.mat").write_bytes(content)
-    with pytest.raises(ConfigError, match="no network") as error:
+    with pytest.raises(DataError, match="no network") as error:
         svhn(tmp_path)
     assert str(tmp_path) in str(error.value)
 
@@ -219,7 +219,7 @@ def test_svhn_without_scipy_names_the_command(tmp_path, monkeypatch):
         raise ImportError("No module named 'scipy'")
 
     monkeypatch.setattr(SVHN, "__init__", fail)
-    with pytest.raises(ConfigError, match="pip install scipy"):
+    with pytest.raises(MissingPackageError, match="pip install scipy"):
         svhn(tmp_path)
 
 

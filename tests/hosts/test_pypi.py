@@ -120,11 +120,12 @@ METHOD_KWARGS = {
 
 @pytest.mark.parametrize("method", METHOD_KWARGS)
 def test_every_method_offered_trains(load_config, method):
-    from solo_gedi.training.pretrain import pretrain
+    from solo_gedi.training import pretrain
 
     cfg = load_config("barlow")
     cfg.method, cfg.method_kwargs = method, METHOD_KWARGS[method]
-    model, run = pretrain(cfg)
+    run = pretrain(cfg)
+    model = run.method
     assert all(p.isfinite().all() for p in model.parameters())
     (checkpoint,) = run.folder.glob("*.ckpt")
     keys = torch.load(checkpoint, weights_only=True)["state_dict"]
@@ -132,22 +133,22 @@ def test_every_method_offered_trains(load_config, method):
 
 
 def test_swav_prototypes_have_unit_norm(load_config):
-    from solo_gedi.training.pretrain import pretrain
+    from solo_gedi.training import pretrain
 
-    model, _ = pretrain(load_config("swav"))
+    model = pretrain(load_config("swav")).method
     norms = model.prototypes.weight.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
 def test_unknown_and_missing_method_kwargs_are_named(load_config):
-    from solo_gedi.training.pretrain import pretrain
+    from solo_gedi.training import pretrain
 
     with pytest.raises(ConfigError, match=r"method_kwargs of swav has no \['prototypes'\]"):
         pretrain(load_config("swav", "+method_kwargs.prototypes=3"))
 
 
 def test_methods_left_to_the_github_version_are_named(load_config):
-    from solo_gedi.training.pretrain import pretrain
+    from solo_gedi.training import pretrain
 
     with pytest.raises(ConfigError, match="'byol' does not exist in solo-learn 1.0.2"):
         pretrain(load_config("swav", "method=byol"))

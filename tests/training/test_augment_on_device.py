@@ -7,9 +7,8 @@ import torch
 from solo_gedi import hosts
 from solo_gedi.config import compose as config
 from solo_gedi.errors import ConfigError
-from solo_gedi.training import loaders
+from solo_gedi.training import loaders, pretrain
 from solo_gedi.training import run as runs
-from solo_gedi.training.pretrain import pretrain
 
 ON_DEVICE = "+data.augment_on_device=true"
 
@@ -17,7 +16,8 @@ ON_DEVICE = "+data.augment_on_device=true"
 @pytest.mark.parametrize("method", ["gedi", "jem", "swav", "barlow"])
 def test_any_method_trains_on_views_made_on_the_device(load_config, method):
     pytest.importorskip("kornia")
-    model, run = pretrain(load_config(method, ON_DEVICE, "+debug_augmentations=true"))
+    run = pretrain(load_config(method, ON_DEVICE, "+debug_augmentations=true"))
+    model = run.method
     assert model.trainer.global_step == 3
     assert math.isfinite(model.trainer.callback_metrics["train_class_loss"])
     assert all(p.isfinite().all() for p in model.parameters())
@@ -25,7 +25,7 @@ def test_any_method_trains_on_views_made_on_the_device(load_config, method):
 
 def test_double_precision_gets_views_of_its_own(load_config):
     pytest.importorskip("kornia")
-    model, _ = pretrain(load_config("barlow", ON_DEVICE, "precision=64-true"))
+    model = pretrain(load_config("barlow", ON_DEVICE, "precision=64-true")).method
     assert next(model.parameters()).dtype == torch.float64
 
 

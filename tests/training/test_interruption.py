@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from solo_gedi.core.checkpoints import epoch_of
 from solo_gedi.methods import GEDI
-from solo_gedi.training.checkpoints import epoch_of
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.training import pretrain
 
 EPOCHS = 12
 

@@ -5,16 +5,16 @@ import pytest
 from lightning.fabric.loggers import csv_logs
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import CheckpointError
+from solo_gedi.training import pretrain
 from solo_gedi.training.callbacks import sample_grid
-from solo_gedi.training.pretrain import pretrain
 
 
 def test_wandb_runs_offline_and_no_entity_is_written(load_config, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     cfg = load_config("gedi", "wandb.enabled=true", "wandb.offline=true")
-    _, run = pretrain(cfg)
+    run = pretrain(cfg)
     import wandb
 
     wandb.finish()
@@ -42,7 +42,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(load_config, full_dis
     full_disk("save", csv_logs._ExperimentWriter)
     full_disk("save_image", sample_grid)
     with pytest.warns(UserWarning, match="No space left on device") as warned:
-        model, run = pretrain(load_config("gedi", "max_epochs=2"))
+        run = pretrain(load_config("gedi", "max_epochs=2"))
     messages = [str(warning.message) for warning in warned]
     failed = [m for m in messages if "No space left on device" in m]
     assert sum("MetricsFile has failed" in m for m in failed) == 1
@@ -54,13 +54,13 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(load_config, full_dis
 def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_the_one_before(
     load_config, full_disk
 ):
-    _, run = pretrain(load_config("gedi", "scheduler.name=none"))
+    run = pretrain(load_config("gedi", "scheduler.name=none"))
     (before,) = run.folder.glob("*-ep=0.ckpt")
     content = before.read_bytes()
     full_disk("save_checkpoint", TorchCheckpointIO)
     longer = ("scheduler.name=none", "max_epochs=2", f"resume_from_checkpoint={before}")
     cfg = load_config("gedi", *longer)
-    with pytest.raises(ConfigError, match=r"checkpoint .*ep=1\.ckpt could not be .*No space left"):
+    with pytest.raises(CheckpointError, match=r"checkpoint .*ep=1\.ckpt could not be .*No space left"):
         pretrain(cfg)
     assert before.read_bytes() == content
     assert not list(run.folder.glob(".*partial"))

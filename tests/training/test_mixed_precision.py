@@ -9,7 +9,7 @@ import torch
 from solo_gedi.core import DTYPES, gradient_cosine
 from solo_gedi.core.precision import network_precision
 from solo_gedi.methods import GEDI
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.training import pretrain
 
 
 def logged(run):
@@ -27,7 +27,8 @@ def test_losses_and_chains_are_near_those_of_full_precision(load_config, precisi
     for name, setting in (("full", "32-true"), ("mixed", precision)):
         used = "fp32" if name == "full" else sampler
         overrides = (f"precision={setting}", f"+method_kwargs.sgld.precision={used}")
-        model, run = pretrain(load_config("gedi", *overrides, "data.num_workers=0"))
+        run = pretrain(load_config("gedi", *overrides, "data.num_workers=0"))
+        model = run.method
         chains[name], losses[name] = model.replay_buffer.chains, logged(run)
         assert all(p.dtype == torch.float32 for p in model.parameters())
     assert chains["mixed"].dtype == torch.float32
@@ -57,7 +58,7 @@ def micro_batches(monkeypatch):
 
 def test_accumulated_gradients_are_the_mean_over_the_batches(load_config, micro_batches):
     overrides = ("optimizer.name=sgd", "optimizer.lr=0.01", "scheduler.name=none")
-    model, _ = pretrain(load_config("gedi", *overrides, "accumulate_grad_batches=3"))
+    model = pretrain(load_config("gedi", *overrides, "accumulate_grad_batches=3")).method
     (weights, _, rate), *_ = micro_batches
     assert len(micro_batches) == 3
     after = dict(model.named_parameters())
@@ -69,7 +70,8 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(load_config, micro_
 
 def test_the_samplers_precision_is_chosen_said_and_kept(load_config, capsys, monkeypatch):
     overrides = ("data.num_workers=0", "checkpoint.keep_prev=true", "max_epochs=2")
-    model, run = pretrain(load_config("gedi", *overrides))
+    run = pretrain(load_config("gedi", *overrides))
+    model = run.method
     assert model.sampler_precision in DTYPES
     said = capsys.readouterr().out
     assert said.count(f"The sampler runs in {model.sampler_precision}: ") == 1
@@ -80,7 +82,7 @@ def test_the_samplers_precision_is_chosen_said_and_kept(load_config, capsys, mon
     assert checkpoint["sampler_precision"] == model.sampler_precision
     other = "bf16" if model.sampler_precision == "fp32" else "fp32"
     torch.save({**checkpoint, "sampler_precision": other}, "half.ckpt")
-    resumed, _ = pretrain(load_config("gedi", *overrides, "resume_from_checkpoint=half.ckpt"))
+    resumed = pretrain(load_config("gedi", *overrides, "resume_from_checkpoint=half.ckpt")).method
     assert resumed.sampler_precision == other
     assert "The sampler runs" not in capsys.readouterr().out
 
@@ -89,7 +91,7 @@ def test_bfloat16_gradients_of_a_trained_network_have_the_direction_of_float32(l
     """On chains and on data; the bound is that of the automatic choice."""
     cfg = load_config("gedi", "max_epochs=3", "backbone.kwargs.width=16")
     cfg.limit_train_batches = 16
-    model, _ = pretrain(cfg)
+    model = pretrain(cfg).method
     model.eval()
     chains = model.replay_buffer.chains
     assert gradient_cosine(model.log_density, chains) > 0.99
@@ -103,5 +105,5 @@ def test_compiled_sampler_moves_chains_alike(load_config):
     for compiled in (False, True):
         compiling = (f"+method_kwargs.sgld.compile={compiled}", "data.num_workers=0")
         cfg = load_config("gedi", *compiling, "+method_kwargs.sgld.precision=fp32")
-        chains.append(pretrain(cfg)[0].replay_buffer.chains)
+        chains.append(pretrain(cfg).method.replay_buffer.chains)
     torch.testing.assert_close(*chains, rtol=1e-3, atol=1e-3)

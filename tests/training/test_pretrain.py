@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solo_gedi import hosts
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.training import pretrain
 
 
 def only(paths):
@@ -16,7 +16,8 @@ def only(paths):
     "method", ["gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem", "swav", "barlow"]
 )
 def test_every_digits_config_trains_validates_and_saves(load_config, method):
-    model, run = pretrain(load_config(method, "knn_eval.enabled=true"))
+    run = pretrain(load_config(method, "knn_eval.enabled=true"))
+    model = run.method
     checkpoint = torch.load(only(run.folder.glob("*-ep=0.ckpt")), weights_only=True)
     assert checkpoint["global_step"] == 3
     saved = checkpoint["state_dict"]
@@ -30,7 +31,8 @@ def test_every_digits_config_trains_validates_and_saves(load_config, method):
 @pytest.mark.parametrize("method", ["gedi", "jem", "swav", "barlow"])
 def test_toy_configs_train(load_config, method, dataset):
     short = ["limit_train_batches=3", "limit_val_batches=1", f"data.dataset={dataset}"]
-    model, run = pretrain(load_config(method, *short, suite="toy"))
+    run = pretrain(load_config(method, *short, suite="toy"))
+    model = run.method
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert only(run.folder.glob("*.ckpt"))
 
@@ -38,13 +40,13 @@ def test_toy_configs_train(load_config, method, dataset):
 def test_a_run_of_some_steps_ends_with_a_checkpoint(load_config):
     cfg = load_config("gedi", "+max_steps=4", "max_epochs=9")
     cfg.checkpoint.frequency = 10
-    _, run = pretrain(cfg)
+    run = pretrain(cfg)
     (saved,) = run.folder.glob("*.ckpt")
     assert torch.load(saved, weights_only=True)["global_step"] == 4
 
 
 def test_logged_metrics_name_every_term(load_config):
-    _, run = pretrain(load_config("gedi"))
+    run = pretrain(load_config("gedi"))
     header = (run.folder / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]
     assert {
         "train_gedi_loss_step",
@@ -71,7 +73,8 @@ def test_custom_folder_without_labels_trains(load_config, image_folder):
         "method_kwargs.sgld.buffer_size=8",
         "knn_eval.enabled=true",
     ]
-    model, run = pretrain(load_config("gedi", *overrides, suite="custom"))
+    run = pretrain(load_config("gedi", *overrides, suite="custom"))
+    model = run.method
     assert model.replay_buffer.chains.shape == (8, 3, 32, 32)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     # Unlabelled points must not teach the online classifier.
@@ -89,7 +92,7 @@ def test_custom_folder_with_labels_validates_at_the_crop_size(load_config, image
         "optimizer.batch_size=8",
         "backbone.kwargs.width=8",
     ]
-    model, _ = pretrain(load_config("gedi_nogen", *overrides, suite="custom"))
+    model = pretrain(load_config("gedi_nogen", *overrides, suite="custom")).method
     assert model.num_classes == 3
     assert "val_acc1" in model.trainer.callback_metrics
 
@@ -115,18 +118,18 @@ def test_gedi_trains_on_solo_learns_own_backbones(load_config, image_folder, bac
         "method_kwargs.sgld.num_steps=1",
         "method_kwargs.sgld.buffer_size=8",
     ]
-    model, _ = pretrain(load_config("gedi", *overrides, suite="custom"))
+    model = pretrain(load_config("gedi", *overrides, suite="custom")).method
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_sample_grid_is_written(load_config):
-    _, run = pretrain(load_config("gedi"))
+    run = pretrain(load_config("gedi"))
     assert (run.folder / "samples" / "ep=0.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("method", ["gedi", "gedi_noinv", "swav", "barlow"])
 def test_triad_is_logged_once_an_epoch(method, load_config):
-    run = pretrain(load_config(method, "max_epochs=2"))[1]
+    run = pretrain(load_config(method, "max_epochs=2"))
     (log,) = run.folder.glob("logs/version_0/metrics.csv")
     with log.open() as file:
         rows = [row for row in csv.DictReader(file) if row["triad_feature_std"]]

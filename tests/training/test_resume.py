@@ -4,8 +4,8 @@ import shutil
 import pytest
 import torch
 
-from solo_gedi.errors import ConfigError
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.errors import CheckpointError
+from solo_gedi.training import pretrain
 
 
 def assert_equal(a, b, where=""):
@@ -53,12 +53,12 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
         f"data.num_workers={workers}",
         f"+data.augment_on_device={on_device}",
     ]
-    _, whole = pretrain(load_config(method, *overrides))
+    whole = pretrain(load_config(method, *overrides))
     stopped = tmp_path / "stopped" / "half.ckpt"
     stopped.parent.mkdir()
     shutil.copy(checkpoint(whole, 1), stopped)
 
-    _, resumed = pretrain(load_config(method, *overrides, f"resume_from_checkpoint={stopped}"))
+    resumed = pretrain(load_config(method, *overrides, f"resume_from_checkpoint={stopped}"))
     assert resumed.folder != whole.folder
     ends = [torch.load(checkpoint(run, 3), weights_only=True) for run in (whole, resumed)]
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "global_step"):
@@ -71,20 +71,21 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
 
 def test_auto_resume_goes_on_in_the_folder_of_the_same_unfinished_run(load_config):
     args = ["max_epochs=3", "auto_resume.enabled=true"]
-    _, whole = pretrain(load_config("gedi", *args, "checkpoint.keep_prev=true"))
+    whole = pretrain(load_config("gedi", *args, "checkpoint.keep_prev=true"))
     for epoch in (1, 2):
         os.remove(checkpoint(whole, epoch))
     logged = (whole.folder / "logs" / "version_0" / "metrics.csv").read_bytes()
 
-    _, other = pretrain(load_config("gedi", *args, "method_kwargs.weights.inv=2"))
+    other = pretrain(load_config("gedi", *args, "method_kwargs.weights.inv=2"))
     assert other.folder != whole.folder, "another config must not take up these weights"
-    model, resumed = pretrain(load_config("gedi", *args))
+    resumed = pretrain(load_config("gedi", *args))
+    model = resumed.method
     assert resumed.folder == whole.folder
     assert model.trainer.global_step == 9
     assert (whole.folder / "logs" / "version_0" / "metrics.csv").read_bytes() == logged
     assert (whole.folder / "logs" / "version_1" / "metrics.csv").exists()
 
-    _, again = pretrain(load_config("gedi", *args))
+    again = pretrain(load_config("gedi", *args))
     assert again.folder != whole.folder, "a finished run is not taken up again"
 
 
@@ -92,7 +93,7 @@ def test_auto_resume_goes_on_in_the_folder_of_the_same_unfinished_run(load_confi
 def test_unusable_checkpoint_is_one_clear_error(load_config, tmp_path, damage):
     path = tmp_path / "given.ckpt"
     if damage in ("truncated", "other width"):
-        _, run = pretrain(load_config("gedi"))
+        run = pretrain(load_config("gedi"))
         data = checkpoint(run, 0).read_bytes()
         path.write_bytes(data[: len(data) // 2] if damage == "truncated" else data)
     elif damage == "foreign":
@@ -100,6 +101,6 @@ def test_unusable_checkpoint_is_one_clear_error(load_config, tmp_path, damage):
     cfg = load_config("gedi", f"resume_from_checkpoint={path}")
     if damage == "other width":
         cfg.backbone.kwargs.width = 16
-    with pytest.raises(ConfigError, match=r"given\.ckpt") as caught:
+    with pytest.raises(CheckpointError, match=r"given\.ckpt") as caught:
         pretrain(cfg)
     assert len(str(caught.value).splitlines()) == 1

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from solo_gedi.data import SampleSpace
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import CheckpointError
 from solo_gedi.training.callbacks import AtomicCheckpointIO, InputNoise, RandomState
 from solo_gedi.training.callbacks.sample_grid import save_grid
 
@@ -30,7 +30,7 @@ def test_a_failing_save_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("lightning.pytorch.plugins.TorchCheckpointIO.save_checkpoint", full_disk)
-    with pytest.raises(ConfigError, match=r"a\.ckpt could not be written: No space"):
+    with pytest.raises(CheckpointError, match=r"a\.ckpt could not be written: No space"):
         io.save_checkpoint({"x": torch.zeros(3)}, path)
     assert torch.equal(torch.load(path)["x"], torch.ones(3))
     assert os.listdir(tmp_path) == ["a.ckpt"]
