@@ -1,4 +1,7 @@
-"""Arrays or a model in, numbers out."""
+"""Metrics, arrays or a model in, numbers out; and the tasks that make result rows of them.
+
+The metrics need no solo-learn, but for `knn_accuracy`, which is solo-learn's.
+"""
 
 from solo_gedi.evaluation.clustering import (
     cluster_accuracy,
@@ -6,7 +9,8 @@ from solo_gedi.evaluation.clustering import (
     kmeans_clusters,
     minibatch_nmi,
 )
-from solo_gedi.evaluation.features import Features, extract, log_density_of, scores
+from solo_gedi.evaluation.failure_modes import failure_modes_of
+from solo_gedi.evaluation.features import Features, extract
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
     draw_samples,
@@ -15,24 +19,23 @@ from solo_gedi.evaluation.generation import (
 )
 from solo_gedi.evaluation.knn import knn_accuracy
 from solo_gedi.evaluation.ood import SYNTHETIC, auroc, ood_scores
-from solo_gedi.evaluation.triad import triad
+from solo_gedi.evaluation.options import Options
 
 __all__ = [
     "SYNTHETIC",
     "Features",
+    "Options",
     "SampleFeatures",
     "auroc",
     "cluster_accuracy",
     "clustering_metrics",
     "draw_samples",
     "extract",
+    "failure_modes_of",
     "frechet_distance",
     "inception_features",
     "kmeans_clusters",
     "knn_accuracy",
-    "log_density_of",
     "minibatch_nmi",
     "ood_scores",
-    "scores",
-    "triad",
 ]

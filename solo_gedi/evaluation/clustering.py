@@ -13,18 +13,43 @@ from torch import Tensor
 
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
-    """Share of points whose cluster's label is right under the best one-to-one matching, [0, 1]."""
+    """Share of points whose cluster's label is right under the best one-to-one matching.
+
+    Args:
+        labels: (n,).
+        clusters: (n,); which numbers they have does not matter.
+
+    Returns:
+        In [0, 1].
+
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> cluster_accuracy(labels, torch.tensor([7, 7, 7, 3, 3, 3]))
+    1.0
+    >>> cluster_accuracy(labels, torch.tensor([7, 7, 3, 3, 3, 3]))
+    0.8333333333333334
+    """
     table = contingency_matrix(labels, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / table.sum())
 
 
 def clustering_metrics(labels: Tensor, clusters: Tensor) -> dict[str, float]:
-    """Agreement of clusters (n,) with labels (n,).
+    """Agreement of clusters with labels, and how many clusters are used.
+
+    Args:
+        labels: (n,).
+        clusters: (n,).
 
     Returns:
         `nmi` (arithmetic mean in the denominator), `ami`, `ari`, `cluster_acc` (best one-to-one
-        matching), each 1 at best, `clusters_used`, and `cluster_entropy` of their use in nats.
+        matching), each 1 at best; `clusters_used`; `assignment_entropy`, that of the shares of the
+        points that the clusters have, in nats.
+
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> found = clustering_metrics(labels, 1 - labels)
+    >>> {name: round(value, 3) for name, value in found.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'nmi': 1.0, 'ami': 1.0, 'ari': 1.0, 'cluster_acc': 1.0, 'clusters_used': 2.0,
+     'assignment_entropy': 0.693}
     """
     shares = clusters.unique(return_counts=True)[1] / len(clusters)
     return {
@@ -33,7 +58,7 @@ def clustering_metrics(labels: Tensor, clusters: Tensor) -> dict[str, float]:
         "ari": float(adjusted_rand_score(labels, clusters)),
         "cluster_acc": cluster_accuracy(labels, clusters),
         "clusters_used": float(len(shares)),
-        "cluster_entropy": float(torch.special.entr(shares).sum()),
+        "assignment_entropy": float(torch.special.entr(shares).sum()),
     }
 
 
@@ -43,8 +68,20 @@ def minibatch_nmi(labels: Tensor, clusters: Tensor, batch_size: int) -> dict[str
     The fewer points, the higher the NMI of clusters that know nothing of the labels: a number of
     this kind says something only beside its chance level.
 
+    Args:
+        labels: (n,).
+        clusters: (n,).
+        batch_size: points in a batch; a last, smaller batch is left out.
+
     Returns:
         `nmi` of the clusters and `chance`, that of the same clusters permuted over the points.
+
+    >>> labels = torch.arange(4).repeat(25)
+    >>> found = minibatch_nmi(labels, labels, 10)
+    >>> found["nmi"]
+    1.0
+    >>> 0.1 < found["chance"] < 0.5
+    True
     """
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(labels), generator=generator)
@@ -59,6 +96,17 @@ def minibatch_nmi(labels: Tensor, clusters: Tensor, batch_size: int) -> dict[str
 
 
 def kmeans_clusters(features: Tensor, num_clusters: int) -> Tensor:
-    """Clusters (n,) of features (n, h) by k-means, the best of ten starts."""
+    """Clusters of features by k-means, the best of ten starts.
+
+    Args:
+        features: (n, h), on the CPU.
+        num_clusters: k, at most n.
+
+    Returns:
+        (n,) in 0, ..., k - 1; the same for the same features.
+
+    >>> kmeans_clusters(torch.tensor([[0.0], [0.1], [9.0]]), 2).unique(return_counts=True)[1]
+    tensor([2, 1])
+    """
     kmeans = KMeans(num_clusters, n_init=10, random_state=0)
     return torch.from_numpy(kmeans.fit_predict(features.numpy())).long()

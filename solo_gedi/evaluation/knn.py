@@ -1,16 +1,37 @@
 """solo-learn's weighted k-nearest-neighbour classifier, offline."""
 
-from solo_gedi.evaluation.features import Features
-from solo_gedi.hosts import WeightedKNN
+from torch import Tensor
 
 
-def knn_accuracy(train: Features, test: Features, k: int = 20) -> float:
-    """Top-1 accuracy on `test` of the weighted kNN on `train`'s features, in [0, 1].
+def knn_accuracy(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    *,
+    k: int = 20,
+    distance: str = "euclidean",
+) -> float:
+    """Top-1 accuracy of solo-learn's weighted kNN, as in its online evaluation.
 
-    Euclidean distance, as solo-learn's online kNN has it by default.
+    Args:
+        train_features: (n, h).
+        train_labels: (n,); points with -1 have no label, and no vote.
+        test_features: (m, h).
+        test_labels: (m,).
+        k: neighbours that vote.
+        distance: "euclidean", where a vote weighs the inverse of the distance, or "cosine".
+
+    Returns:
+        In [0, 1].
+
+    Raises:
+        MissingPackageError: if no solo-learn is installed.
     """
-    knn = WeightedKNN(k=k, distance_fx="euclidean")
-    knn(train_features=train.feats, train_targets=train.labels)
-    knn(test_features=test.feats, test_targets=test.labels)
+    from solo_gedi.hosts import WeightedKNN
+
+    knn = WeightedKNN(k=k, distance_fx=distance)
+    knn(train_features=train_features, train_targets=train_labels)
+    knn(test_features=test_features, test_targets=test_labels)
     top1, _ = knn.compute()
     return top1 / 100

@@ -8,29 +8,32 @@ from torch import Generator, Tensor
 
 from solo_gedi.core import evaluation_mode, input_gradient
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation.features import Batches, log_density_of, scores
-from solo_gedi.hosts import BaseMethod
+from solo_gedi.evaluation.features import Batches
+from solo_gedi.inference import Model
 
 
-def ood_scores(model: BaseMethod, space: SampleSpace, batches: Batches) -> dict[str, Tensor]:
-    """Scores of every input, (n,) each, on the CPU.
+def ood_scores(model: Model, batches: Batches) -> dict[str, Tensor]:
+    """Scores of every input.
+
+    The gradient is that of the samples, in [-1, 1] for images, rather than of the network's inputs.
 
     Args:
-        model: a pretrained method; see `log_density_of` for one without an energy.
-        space: where the gradient is taken: [-1, 1] for images.
-        batches: of (inputs, labels).
+        model: the trained model.
+        batches: of (network inputs, labels).
 
     Returns:
-        `neg_grad_norm`, -||grad_x log p(x)||_2, the paper's score (Appendix G); `log_density`,
-        log p(x) up to a constant; `max_softmax`, the largest cluster probability.
+        (n,) each, on the CPU: `neg_grad_norm`, -||grad_x log p(x)||_2, the paper's score
+        (Appendix G); `log_density`, log p(x) up to a constant; `max_softmax`, the largest cluster
+        probability.
     """
-    log_p_of = log_density_of(model, space)
     found: dict[str, list[Tensor]] = {"neg_grad_norm": [], "log_density": [], "max_softmax": []}
     with evaluation_mode(model):
         for x, _ in batches:
-            log_p, grad = input_gradient(log_p_of, space.to_samples(x.to(model.device)))
-            with torch.no_grad():
-                top = scores(model(x.to(model.device)), model).softmax(-1).amax(-1)
+            x = x.to(model.device)
+            samples = model.space.to_samples(x)
+            log_p, grad = input_gradient(model.log_density_of_samples, samples)
+            with torch.inference_mode():
+                top = model(x).scores.softmax(-1).amax(-1)
             found["neg_grad_norm"].append(-grad.flatten(1).norm(dim=1).cpu())
             found["log_density"].append(log_p.cpu())
             found["max_softmax"].append(top.cpu())
@@ -38,20 +41,40 @@ def ood_scores(model: BaseMethod, space: SampleSpace, batches: Batches) -> dict[
 
 
 def auroc(in_scores: Tensor, out_scores: Tensor) -> float:
-    """Probability that an in-distribution point scores above another; 0.5 is chance."""
+    """Probability that an in-distribution point scores above another; 0.5 is chance.
+
+    Args:
+        in_scores: (n,) of the in-distribution points.
+        out_scores: (m,) of the others.
+
+    Returns:
+        In [0, 1]; a tie counts one half.
+
+    >>> auroc(torch.tensor([0.9, 0.4]), torch.tensor([0.5, 0.1]))
+    0.75
+    """
     labels = torch.cat([torch.ones(len(in_scores)), torch.zeros(len(out_scores))])
     return float(roc_auc_score(labels.numpy(), torch.cat([in_scores, out_scores]).numpy()))
 
 
 def uniform_noise(inputs: Tensor, space: SampleSpace) -> Tensor:
-    """As many inputs (n, ...), uniform over the sample space: an out-set that needs no files."""
+    """Noise, uniform over the sample space: an out-set that needs no files.
+
+    Args:
+        inputs: (n, ...) network inputs, whose shape the noise takes.
+        space: of the samples.
+    """
     return space.to_input(space.uniform(inputs.shape, generator=_generator()))
 
 
 def shuffled_pixels(inputs: Tensor, space: SampleSpace) -> Tensor:
-    """The inputs (n, channels, ...) with each one's pixels in an order of its own.
+    """The inputs with the pixels of each in an order of its own.
 
     The hardest of the out-sets that need no files: every image keeps its colours.
+
+    Args:
+        inputs: (n, channels, h, w) network inputs.
+        space: not used; out-sets are called alike.
     """
     pixels = inputs.flatten(2)
     order = torch.rand(len(pixels), 1, pixels.shape[2], generator=_generator()).argsort(-1)

@@ -1,13 +1,11 @@
-"""The linear probe of a run that is being evaluated."""
+"""The linear probe of a model that is being evaluated."""
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from solo_gedi import hosts
-from solo_gedi.config import compose as config
-from solo_gedi.inference.load import Trained
+from solo_gedi.errors import ConfigError
+from solo_gedi.evaluation.subject import Subject
 
 # Table 8's: SGD with momentum, 100 epochs, learning rate 1e-3, batch 100.
 PAPER: dict[str, Any] = {
@@ -29,33 +27,37 @@ PAPER: dict[str, Any] = {
 }
 
 
-def probe_config(run: Trained, path: Path | None, changes: DictConfig) -> DictConfig:
-    """The config of a probe on a run's backbone and data, before solo-learn's parsing.
+def probe_config(subject: Subject) -> DictConfig:
+    """The config of a probe on a model's backbone and data, as `training.linear` takes it.
+
+    `linear_config` gives the optimizer and the length, the paper's setting where there is none;
+    `probe.key=value` wins over both.
 
     Args:
-        run: the pretrained method.
-        path: yaml of a linear config, for its optimizer and length; the paper's when None.
-        changes: keys that win over both.
+        subject: the model, with its data and options.
 
     Raises:
-        ConfigError: if the probe cannot work with them.
+        ConfigError: if the probe's config cannot be composed, or the model has no checkpoint.
     """
-    cfg = run.cfg
-    first = cfg.augmentations[0]
-    mean, std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
-    crop = {"augmentations": {"crop_size": first.crop_size, "mean": mean, "std": std}}
-    base = config.load(path.parent, path.stem, []) if path else OmegaConf.create(PAPER)
+    from solo_gedi.config import load_config
+
+    cfg, model, chosen = subject.cfg, subject.model, subject.options.linear_config
+    if model.checkpoint is None or model.normalization is None:
+        raise ConfigError("the linear probe is for images, by a model that has a checkpoint")
+    base = OmegaConf.create(PAPER) if chosen is None else load_config(chosen, kind="linear")
+    mean, std = model.normalization
+    crop = {"crop_size": cfg.augmentations[0].crop_size, "mean": list(mean), "std": list(std)}
     data = {key: cfg.data.get(key) for key in ("dataset", "train_path", "val_path", "num_workers")}
     own = {
         "name": f"{cfg.name}-linear",
         "seed": cfg.seed,
         "pretrain_method": cfg.method,
-        "pretrained_feature_extractor": str(run.checkpoint),
+        "pretrained_feature_extractor": str(model.checkpoint),
         "backbone": cfg.backbone,
-        "data": {**data, **crop},
+        "data": {**data, "augmentations": crop},
         "checkpoint": {
             "enabled": True,
-            "dir": str(run.folder),
+            "dir": str(subject.folder),
             "frequency": 10,
             "keep_prev": False,
         },
@@ -63,7 +65,6 @@ def probe_config(run: Trained, path: Path | None, changes: DictConfig) -> DictCo
         "resume_from_checkpoint": None,
         "wandb": {"enabled": False},
     }
-    merged = OmegaConf.merge(base, own, changes)
+    merged = OmegaConf.merge(base, own, subject.probe)
     assert isinstance(merged, DictConfig)
-    config.prepare(merged, required=config.LINEAR)
     return merged

@@ -1,1 +1,5 @@
-"""Pictures and pages."""
+"""Evaluations, pictures and pages."""
+
+from solo_gedi.report.result import Result, evaluate
+
+__all__ = ["Result", "evaluate"]

@@ -3,12 +3,16 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 
 from solo_gedi.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the same keys, which head the columns; floats get four digits."""
+    """Rows, whose keys head the columns; floats get four digits, what a row lacks stays empty."""
 
     title: str
     rows: Sequence[dict[str, Any]]
@@ -35,19 +39,27 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG that lies in a file."""
+    """A picture: a figure of matplotlib's, or the path of a PNG."""
 
     title: str
-    path: Path
+    picture: "MatplotlibFigure | Path"
     note: str = ""
 
     @property
     def uri(self) -> str:
         """The picture itself, so that the page needs no other file."""
-        return f"data:image/png;base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+        if isinstance(self.picture, Path):
+            png = self.picture.read_bytes()
+        else:
+            buffer = BytesIO()
+            self.picture.savefig(buffer, format="png", dpi=110)
+            png = buffer.getvalue()
+        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -55,9 +67,12 @@ def write_report(path: Path, title: str, parts: Sequence[Text | Table | Figure])
     """Write a page that needs no network and no other file.
 
     Args:
-        path: the HTML file.
+        path: of the HTML file.
         title: of the page.
         parts: in their order on the page.
+
+    Raises:
+        OSError: if the file, or the PNG of a figure, cannot be written or read.
     """
     environment = Environment(loader=PackageLoader("solo_gedi.report", "."), autoescape=True)
     environment.filters["cell"] = _cell

@@ -1,122 +1,133 @@
-"""Pictures of what a method has learned."""
+"""Pictures of what a method has learned, as matplotlib figures.
+
+Figures are made without pyplot: drawing neither chooses matplotlib's backend nor keeps the figure.
+"""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, singledispatch
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no window: these run on servers
-
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import TABLEAU_COLORS, to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from solo_gedi.core.energy import LogDensity
+from solo_gedi.evaluation.pictures import ClusterMap, ImageChains, Picture, PointChains, ScoreSets
+from solo_gedi.evaluation.rows import SCORES
+from solo_gedi.files import write_atomically
 
-CLUSTER_COLOURS = plt.get_cmap("tab10")
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and let go of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+CLUSTER_COLOURS = torch.tensor([to_rgb(colour) for colour in TABLEAU_COLORS.values()])
 
 
-def save_panels(
-    panels: Mapping[str, Callable[[Axes], object]], path: Path, side: float = 3.2
-) -> None:
-    """Draw panels side by side, each under its title.
+def save_figure(figure: Figure, path: Path, title: str = "", note: str = "") -> None:
+    """Write a figure as PNG; title and note go into the file, see `described`.
 
     Args:
-        panels: title -> what draws into the panel's axis.
-        path: the PNG to write.
+        figure: what to write.
+        path: the file; its folder is made where it is missing.
+        title: what the picture is called in a report.
+        note: what stands below it there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"Title": title, "Description": note}
+    save = partial(figure.savefig, format="png", dpi=110, metadata=about)
+    write_atomically(path, save)
+
+
+def described(path: Path) -> tuple[str, str]:
+    """Title and note in a PNG that `save_figure` wrote; of another, its name.
+
+    Args:
+        path: the file.
+    """
+    with Image.open(path) as image:
+        return image.info.get("Title") or path.stem, image.info.get("Description", "")
+
+
+def panels(draw_in: Mapping[str, Callable[[Axes], object]], side: float = 3.2) -> Figure:
+    """Panels side by side, each under its title.
+
+    Args:
+        draw_in: title -> what draws into the panel's axis.
         side: width of a panel, in inches.
     """
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(side * len(panels), side + 0.3), squeeze=False
-    )
-    for axis, (title, draw) in zip(axes[0], panels.items(), strict=True):
+    figure = Figure((side * len(draw_in), side + 0.3), layout="tight")
+    axes = figure.subplots(1, len(draw_in), squeeze=False)
+    for axis, (title, draw_panel) in zip(axes[0], draw_in.items(), strict=True):
         axis.set_title(title, fontsize=3 * side)
-        draw(axis)
-    save_figure(figure, path)
+        draw_panel(axis)
+    return figure
 
 
-def score_histograms(scores: dict[str, dict[str, Tensor]], path: Path) -> None:
-    """Histograms of OOD scores, one panel a score, one colour a data set.
+@singledispatch
+def draw(picture: Picture) -> Figure:
+    """Draw what a task has to show.
 
     Args:
-        scores: data set -> score -> values (n,); the first data set is the in-distribution one.
-        path: the PNG to write.
-    """
+        picture: one of the classes of `evaluation.pictures`.
 
-    def draw(axis: Axes, name: str) -> None:
-        everything = torch.cat([values[name] for values in scores.values()])
+    Raises:
+        TypeError: for another.
+    """
+    raise TypeError(f"no drawing for {type(picture).__name__}")
+
+
+@draw.register(ScoreSets)
+def _score_sets(picture: ScoreSets) -> Figure:
+    """Histograms, one panel a score, one colour a data set."""
+
+    def panel(axis: Axes, score: str) -> None:
+        sets = {name: values[score] for name, values in picture.scores.items()}
+        everything = torch.cat(list(sets.values()))
         # Without the most extreme hundredth on each side, which would squeeze all the rest.
         low, high = everything.quantile(0.01).item(), everything.quantile(0.99).item()
-        for dataset, values in scores.items():
-            clipped = values[name].clamp(low, high).numpy()
-            label = Path(dataset).name  # of custom:FOLDER the folder's name
-            axis.hist(clipped, bins=50, range=(low, high), density=True, alpha=0.5, label=label)
+        for name, values in sets.items():
+            clipped = values.clamp(low, high).numpy()
+            axis.hist(clipped, bins=50, range=(low, high), density=True, alpha=0.5, label=name)
         axis.set_xlabel("higher: in-distribution")
         axis.legend()
 
-    names = next(iter(scores.values()))
-    save_panels({name: partial(draw, name=name) for name in names}, path, side=4.0)
+    names = next(iter(picture.scores.values()))
+    return panels({SCORES.get(n, n): partial(panel, score=n) for n in names}, side=4.0)
 
 
-def draw_images(axis: Axes, samples: Tensor) -> None:
-    """A grid of images (n, channels, h, w), pixels in [-1, 1], eight in a row."""
-    grid = make_grid((samples.clamp(-1, 1) + 1) / 2, nrow=8, padding=1, pad_value=1.0)
-    axis.imshow(grid.permute(1, 2, 0), interpolation="nearest")
-    axis.axis("off")
+@draw.register(ImageChains)
+def _image_chains(picture: ImageChains) -> Figure:
+    def panel(axis: Axes, images: Tensor) -> None:
+        grid = make_grid((images.clamp(-1, 1) + 1) / 2, nrow=8, padding=1, pad_value=1.0)
+        axis.imshow(grid.permute(1, 2, 0), interpolation="nearest")
+        axis.axis("off")
+
+    return panels({f"{n} steps": partial(panel, images=x) for n, x in picture.chains.items()})
 
 
-def _mesh(box: float, side: int = 200) -> tuple[Tensor, Tensor, Tensor]:
-    line = torch.linspace(-box, box, side)
-    x, y = torch.meshgrid(line, line, indexing="xy")
-    return x, y, torch.stack([x.flatten(), y.flatten()], 1)
+@draw.register(PointChains)
+def _point_chains(picture: PointChains) -> Figure:
+    """Chains on the landscape of log p, bright where it is high."""
+    box, log_p = picture.box, picture.log_density
+    line = torch.linspace(-box, box, len(log_p))
+
+    def panel(axis: Axes, points: Tensor) -> None:
+        axis.contourf(line, line, log_p - log_p.max(), levels=30, cmap="viridis")
+        axis.plot(points[:, 0], points[:, 1], "w.", markersize=1, alpha=0.6)
+        axis.set(xlim=(-box, box), ylim=(-box, box), xticks=[], yticks=[])
+
+    return panels({f"{n} steps": partial(panel, points=x) for n, x in picture.chains.items()})
 
 
-def draw_clusters(
-    axis: Axes, cluster_of: Callable[[Tensor], Tensor], points: Tensor, box: float
-) -> None:
-    """Decision regions over [-box, box]^2 and points in the colour of their cluster (Figure 3).
+@draw.register(ClusterMap)
+def _cluster_map(picture: ClusterMap) -> Figure:
+    """Points in the colour of their cluster, over the regions of the plane in a paler one."""
+    colours, box = CLUSTER_COLOURS, picture.box
 
-    Args:
-        axis: where to draw.
-        cluster_of: points (n, 2) -> clusters (n,).
-        points: (n, 2).
-        box: half the side of the square.
-    """
-    x, y, mesh = _mesh(box)
-    regions = cluster_of(mesh).view(x.shape)
-    axis.contourf(x, y, regions, levels=[-0.5, 0.5, 1.5], colors=["C0", "C1"], alpha=0.2)
-    clusters = cluster_of(points)
-    for cluster in clusters.unique().tolist():
-        chosen = points[clusters == cluster]
-        axis.plot(chosen[:, 0], chosen[:, 1], ".", markersize=2, color=CLUSTER_COLOURS(cluster))
-    axis.set_xticks([])
-    axis.set_yticks([])
+    def panel(axis: Axes) -> None:
+        regions = colours[picture.regions % len(colours)]
+        axis.imshow(regions, extent=(-box, box, -box, box), origin="lower", alpha=0.2)
+        points, clusters = picture.points, colours[picture.clusters % len(colours)]
+        axis.scatter(points[:, 0], points[:, 1], s=1, c=clusters)
+        axis.set(xlim=(-box, box), ylim=(-box, box), xticks=[], yticks=[])
 
-
-def draw_energy(axis: Axes, samples: Tensor, density: LogDensity, box: float) -> None:
-    """The landscape of log p over [-box, box]^2, bright where it is high, and samples (Figure 4).
-
-    Args:
-        axis: where to draw.
-        samples: (n, 2).
-        density: points (n, 2) -> log p up to a constant (n,).
-        box: half the side of the square.
-    """
-    x, y, mesh = _mesh(box)
-    with torch.no_grad():
-        log_p = density(mesh).view(x.shape)
-    axis.contourf(x, y, log_p - log_p.max(), levels=30, cmap="viridis")
-    axis.plot(samples[:, 0], samples[:, 1], "w.", markersize=1, alpha=0.6)
-    axis.set(xlim=(-box, box), ylim=(-box, box), xticks=[], yticks=[])
+    return panels({"": panel})

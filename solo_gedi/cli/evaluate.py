@@ -1,0 +1,78 @@
+"""Measure what a pretrained method clusters, generates and detects.
+
+metrics.json, pictures and report.html go into the run's folder. Another evaluation of the same
+checkpoint adds to them. A task that cannot be done is named with its reason; the others go on.
+"""
+
+import argparse
+from pathlib import Path
+
+TASKS = ("clustering", "triad", "linear", "knn", "ood", "fid", "samples")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `solo_gedi.report.evaluate`."""
+    parser.add_argument(
+        "model", metavar="run", type=Path, help="a checkpoint, or the folder of a run or cell"
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--write",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether to write metrics.json, pictures and report.html into the run's folder",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes to the run's config, as data.val_path=FOLDER; probe.key=value: to the "
+        "linear probe's",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how to evaluate, which other commands have as well."""
+    add = parser.add_argument
+    add(
+        "--tasks",
+        type=_names,
+        default=TASKS,
+        metavar="TASK,...",
+        help=f"what to measure, of {','.join(TASKS)}; all if not given",
+    )
+    add(
+        "--ood",
+        type=_names,
+        default=("uniform", "shuffled"),
+        metavar="NAME[:PATH],...",
+        help="data sets to tell apart: solo-learn's or ours, or custom:FOLDER; "
+        "without files: uniform (noise), shuffled (the test set's own pixels)",
+    )
+    add(
+        "--linear-config",
+        metavar="CONFIG",
+        help="of the linear probe: a yaml file, or a shipped config as digits/gedi; the paper's "
+        "setting if not given",
+    )
+    add("--num-samples", type=int, default=10000, help="of the Fréchet distance, at most")
+    add("--steps", type=int, default=500, help="SGLD steps of its samples")
+    add("--start", choices=("fresh", "buffer"), default="fresh", help="of its chains")
+    add(
+        "--fid-features",
+        default="inception",
+        metavar="inception|backbone|RUN",
+        help="whose features it compares: FID's, the run's own, another run's",
+    )
+    add("--inception-weights", metavar="FILE", help="of FID's network; downloaded if not given")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate; the numbers are logged as they come."""
+    from solo_gedi.report import evaluate
+
+    evaluate(**vars(arguments))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
