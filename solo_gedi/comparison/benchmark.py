@@ -130,19 +130,6 @@ def benchmark(
     return Comparison(folder, cells, rows)
 
 
-def state(cell: Cell) -> str:
-    """How far a cell is: "to do", "done" or "failed".
-
-    Args:
-        cell: of a comparison.
-    """
-    from solo_gedi.comparison.scheduler import is_failed
-
-    if not cell.is_done:
-        return "to do"
-    return "failed" if any(is_failed(cell.results_of(seed)) for seed in cell.seeds) else "done"
-
-
 def _check_choice(argument: str, given: Any, choices: Collection[Any]) -> None:
     if given not in choices:
         known = ", ".join(str(choice) for choice in choices if choice is not None)
@@ -175,7 +162,7 @@ def _follow(running: Iterator[tuple[Cell, float]], number: int) -> None:
     for count, (cell, seconds) in enumerate(running, 1):
         since = perf_counter() - start
         logger.info(
-            "[%d/%d, %.0f s] %s: %s in %.0f s", count, number, since, cell, state(cell), seconds
+            "[%d/%d, %.0f s] %s: %s in %.0f s", count, number, since, cell, cell.state, seconds
         )
 
 

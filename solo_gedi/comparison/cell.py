@@ -1,51 +1,72 @@
-"""`solo-gedi cell`: one cell of a benchmark, pretrain and evaluate what is not done yet."""
+"""One cell of a benchmark: pretrain and evaluate what is not done yet."""
 
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
-from solo_gedi.config import compose as config
-from solo_gedi.core import processes
-from solo_gedi.evaluation import evaluate
+from solo_gedi.core import checkpoints, processes
+from solo_gedi.errors import Interrupted
 from solo_gedi.files import check_folder, write_json
-from solo_gedi.training import checkpoints
-from solo_gedi.training.pretrain import pretrain
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    parser = config.Parser("solo-gedi cell", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the cell keeps its files")
-    config.add_arguments(parser)
-    evaluate.add_options(parser)
-    given = parser.parse_intermixed_args(arguments)
-    overrides, probe = evaluate.split_overrides(given.overrides)
-    given.overrides = probe
-    evaluate.check_options(given)
-    check_folder(given.folder, "folder")
+def cell(
+    folder: str | Path, config: str | Path, *, overrides: Sequence[str] = (), **options: Any
+) -> dict[str, Any] | None:
+    """Pretrain a method, unless that is done, and evaluate it.
 
-    start = time.perf_counter()
-    cfg = config.load(
-        Path(given.config_path),
-        given.config_name,
-        [*overrides, f"checkpoint.dir={given.folder}", "enable_progress_bar=false"],
-    )
-    config.prepare(cfg, required=config.PRETRAIN)
-    run = _finished(given.folder / cfg.method, cfg.max_epochs)
+    Args:
+        folder: where the cell keeps its files.
+        config: a shipped one's name, as "digits/gedi", or a path.
+        overrides: `key=value` of the config, `probe.key=value` of the probe's.
+        options: of the evaluation, see `solo_gedi.report.evaluate`.
+
+    Returns:
+        What `metrics.json` in the folder holds. None in all processes but the first, which
+        evaluates alone.
+
+    Raises:
+        GEDIError: before training starts, if an argument, the config or the data cannot work; and
+            whatever training and evaluation raise.
+        Interrupted: after a signal; the same call goes on from there.
+
+    Example:
+        cell("runs/try", "digits/gedi", overrides=["max_epochs=5"], tasks="clustering,knn")
+    """
+    from solo_gedi.config import load_config
+    from solo_gedi.evaluation.options import Options, split_overrides
+    from solo_gedi.report import evaluate
+    from solo_gedi.training import pretrain
+
+    folder = Path(folder)
+    own, of_probe = split_overrides(overrides)
+    Options(**options, overrides=of_probe).check()
+    check_folder(folder, "folder")
+    start = perf_counter()
+    cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"', "++enable_progress_bar=false"])
+    run = _finished(folder / str(cfg.get("method")), cfg.get("max_epochs"))
     if run is None:
-        run = pretrain(cfg)[1].folder
+        trained = pretrain(cfg)
+        if trained.interrupted is not None:
+            raise Interrupted(trained.interrupted)
+        run = trained.folder
         if not processes.leave():
-            return  # the first of the processes evaluates, alone
-    pretrained = time.perf_counter()
-    metrics = evaluate.evaluate(run, given)
-    metrics["seconds"] = {
-        "pretrain": round(pretrained - start, 1),
-        "evaluate": round(time.perf_counter() - pretrained, 1),
+            return None
+    between = perf_counter()
+    metrics = evaluate(run, **options, overrides=of_probe).metrics
+    metrics = {
+        **metrics,
+        "figures": [str(run.relative_to(folder) / name) for name in metrics["figures"]],
+        "seconds": {
+            "pretrain": round(between - start, 1),
+            "evaluate": round(perf_counter() - between, 1),
+        },
     }
-    metrics["figures"] = [str(run.relative_to(given.folder) / name) for name in metrics["figures"]]
-    write_json(given.folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics)
+    return metrics
 
 
-def _finished(parent: Path, epochs: int) -> Path | None:
+def _finished(parent: Path, epochs: int | None) -> Path | None:
     """A run below `parent` that was trained to its end; one that was not is resumed."""
     for folder in sorted(parent.glob("*/")):
         last = checkpoints.last(folder)

@@ -1,104 +1,120 @@
-"""`solo-gedi demo`: GEDI beside SwAV and Barlow Twins on digits, in minutes on two CPU cores."""
+"""GEDI beside SwAV and Barlow Twins on digits, in minutes on two CPU cores."""
 
-import argparse
-import logging
-import time
-from itertools import product
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
-from tabulate import tabulate
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from solo_gedi import evaluation
 from solo_gedi.comparison import tables
-from solo_gedi.config import compose as config
-from solo_gedi.errors import ConfigError
-from solo_gedi.evaluation import evaluate
+from solo_gedi.core.processes import get_logger
+from solo_gedi.errors import Interrupted
 from solo_gedi.files import check_folder
-from solo_gedi.report.plots import save_figure
-from solo_gedi.training import loaders
-from solo_gedi.training.callbacks.sample_grid import save_grid
-from solo_gedi.training.pretrain import pretrain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from solo_gedi.training import Run
+
+logger = get_logger(__name__)
 
 METHODS = ("gedi", "swav", "barlow")  # config names
+SHOWN = "gedi"  # whose clusters and samples are drawn
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    parser = config.Parser("solo-gedi demo", description=__doc__)
-    parser.add_argument("--scripts", type=Path, default=Path("scripts"), help="configs' folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="results' folder")
-    parser.add_argument("--epochs", type=int, help="shorten pretraining and probes, for a try")
-    parser.add_argument("--seed", type=int, help="another than the configs'")
-    given = parser.parse_args(arguments)
-    for kind, method in product(("pretrain", "linear"), METHODS):
-        if not (given.scripts / kind / "digits" / f"{method}.yaml").is_file():
-            raise ConfigError(
-                f"--scripts={given.scripts} has no {kind}/digits/{method}.yaml: run the demo from "
-                "a checkout of solo-gedi, or give the path of its scripts"
-            )
-    check_folder(given.out, "--out")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    start = time.perf_counter()
-    rows = []
+def demo(
+    *, out: str | Path = "runs/demo", epochs: int | None = None, seed: int | None = None
+) -> list[dict[str, Any]]:
+    """Pretrain, probe and evaluate three methods on scikit-learn's digits.
+
+    `table.csv`, `.md` and `.tex` hold the comparison, `samples.png` what GEDI draws, and
+    `gedi.png` that and how it clusters the test digits.
+
+    Args:
+        out: folder of the results.
+        epochs: of pretraining and probes, for a try; the configs' when None.
+        seed: the configs' when None.
+
+    Returns:
+        A row a method: its name, the NMI of its own clusters, the accuracies of the linear probe
+        and of kNN, all on the test split, and the seconds it took.
+
+    Raises:
+        GEDIError: before training starts, if an argument cannot work.
+        Interrupted: after a signal.
+
+    Example:
+        demo(out="runs/try", epochs=2)
+    """
+    folder, rows = Path(out), []
+    check_folder(folder, "--out")
     for method in METHODS:
-        rows.append(_compare(method, given))
-        tables.write(rows, given.out, "table")
-    print("\nNMI of the cluster head; linear probe and kNN offline; all on digits' test split")
-    print(tabulate(rows, headers="keys", floatfmt=".3f"))
-    print(f"\n{time.perf_counter() - start:.0f} s in all. Tables and pictures: {given.out}/")
+        rows.append(_compare(method, folder, epochs, seed))
+        tables.write(rows, folder, "table")
+    return rows
 
 
-def _compare(method: str, given: argparse.Namespace) -> dict[str, Any]:
+def _compare(method: str, out: Path, epochs: int | None, seed: int | None) -> dict[str, Any]:
     """Pretrain, probe and evaluate one method: a row of the table."""
-    start = time.perf_counter()
-    shorter = [f"max_epochs={given.epochs}"] if given.epochs is not None else []
+    from solo_gedi.config import load_config
+    from solo_gedi.report import evaluate
+    from solo_gedi.training import pretrain
+
+    start = perf_counter()
+    shorter = [] if epochs is None else [f"max_epochs={epochs}"]
     overrides = [
-        f"checkpoint.dir={given.out}",
+        f'checkpoint.dir="{out}"',
         "auto_resume.enabled=false",
-        "+enable_model_summary=false",
+        "++enable_model_summary=false",
         *shorter,
-        *([f"seed={given.seed}"] if given.seed is not None else []),
+        *([] if seed is None else [f"seed={seed}"]),
     ]
-    model, run = pretrain(config.load(given.scripts / "pretrain" / "digits", method, overrides))
-    probe = given.scripts / "linear" / "digits" / f"{method}.yaml"
-    options = evaluate.options(
-        *("--tasks", "clustering,linear,knn", "--linear-config", str(probe)),
+    config = f"digits/{method}"
+    run = pretrain(load_config(config, overrides))
+    if run.interrupted is not None:
+        raise Interrupted(run.interrupted)
+    result = evaluate(
+        run,
+        ("clustering", "linear", "knn"),
+        linear_config=config,
         overrides=[f"probe.{override}" for override in shorter],
     )
-    results = evaluate.evaluate(run.folder, options)["results"]
-    if method == "gedi":
-        _draw(model, given.out)
-    # The first clusters are those of the method's own head.
-    nmi = next(row["value"] for row in results if row["metric"] == "nmi")
-    accuracy = {row["task"]: row["value"] for row in results if row["metric"] == "accuracy"}
+    if method == SHOWN:
+        _draw(run, out)
     return {
-        "method": model.cfg.method,
-        "NMI": nmi,
-        "linear acc": accuracy["linear"],
-        "kNN acc": accuracy["knn"],
-        "seconds": round(time.perf_counter() - start),
+        "method": run.config.method,
+        "NMI": result.value(task="clustering", metric="nmi", source="model"),
+        "linear acc": result.value(task="linear", metric="accuracy"),
+        "kNN acc": result.value(task="knn", metric="accuracy"),
+        "seconds": round(perf_counter() - start),
     }
 
 
-def _draw(model: Any, out: Path) -> None:
+def _draw(run: "Run", out: Path) -> None:
     """The chains as `samples.png`; they and the test digits by cluster as `gedi.png`."""
-    chains = model.replay_buffer.chains[:100].cpu()
+    from matplotlib.figure import Figure
+
+    from solo_gedi.inference import load
+    from solo_gedi.report.plots import save_figure
+    from solo_gedi.training import loaders
+    from solo_gedi.training.callbacks.sample_grid import save_grid
+
+    model = load(run)
+    assert model.chains is not None  # SHOWN has a generative term
+    chains = model.chains[:100]
     save_grid(chains[:64], out / "samples.png")
-    model.cfg.data.val_path = model.cfg.data.test_path
-    test = loaders.plain_loader(model.cfg, train=False)
-    images = model.sample_space.to_samples(torch.cat([x for x, _ in test]))
-    clusters = evaluation.extract(model, test).clusters
-    num_clusters = model.cfg.method_kwargs.num_clusters
-    by_cluster = [_ten(images[clusters == cluster]) for cluster in range(num_clusters)]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5.4))
-    _show(axes[0], chains, "What it draws: chains of the replay buffer")
-    _show(axes[1], torch.cat(by_cluster), "How it clusters: test digits, one row a cluster")
+    cfg = deepcopy(run.config)
+    cfg.data.val_path = cfg.data.test_path
+    x = torch.cat([x for x, _ in loaders.plain_loader(cfg, train=False)])
+    images, clusters = model.space.to_samples(x), model.cluster_logits(x).argmax(1).cpu()
+    by_cluster = [_ten(images[clusters == cluster]) for cluster in range(model.num_clusters)]
+    figure = Figure((10, 5.4), layout="tight")
+    left, right = figure.subplots(1, 2)
+    _show(left, chains, "What it draws: chains of the replay buffer")
+    _show(right, torch.cat(by_cluster), "How it clusters: test digits, one row a cluster")
     save_figure(figure, out / "gedi.png")
 
 
@@ -108,7 +124,7 @@ def _ten(images: Tensor) -> Tensor:
     return torch.cat([images[:10], blank])[:10]
 
 
-def _show(axis: Axes, images: Tensor, title: str) -> None:
+def _show(axis: "Axes", images: Tensor, title: str) -> None:
     grid = make_grid(images, nrow=10, padding=1, pad_value=-1.0)[0]
     axis.imshow(grid, cmap="gray", vmin=-1, vmax=1)
     axis.set_title(title)

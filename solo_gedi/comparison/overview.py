@@ -39,7 +39,7 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     rows, everything = tables.comparison(results), tables.everything(results)
     tables.write(rows, out, "tables")
     tables.write(everything, out, "results")
-    done = sum(cell.is_done for cell in cells)
+    done = sum(cell.state != "to do" for cell in cells)
     about = f"{done} of {len(cells)} cells have been run. {commands}"
     note = "".join(n for name, n in _NOTES.items() if any(name in row["measure"] for row in rows))
     note += "Mean ± standard deviation over the seeds; the paper's values from its Tables 2, 6, 8."

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from solo_gedi.comparison.suites import FORMAT, Cell, Cluster, Rerun
+from solo_gedi.comparison.suites import Cell, Cluster, Rerun
 from solo_gedi.errors import ConfigError, MissingPackageError, reason
 from solo_gedi.files import write_atomically, write_json
 
@@ -48,18 +47,9 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
             shutil.rmtree(cell.folder, ignore_errors=True)
         elif rerun == "failed":
             for seed in cell.seeds:
-                if is_failed(cell.results_of(seed)):
+                if cell.state_of(seed) == "failed":
                     cell.results_of(seed).unlink()
-    return [cell for cell in cells if not cell.is_done]
-
-
-def is_failed(results: Path) -> bool:
-    """Whether a seed was run without success.
-
-    Args:
-        results: its file, which need not be there.
-    """
-    return results.exists() and json.loads(results.read_text())["status"] == "failed"
+    return [cell for cell in cells if cell.state == "to do"]
 
 
 def run(
@@ -214,9 +204,11 @@ def fail(cell: Cell, why: str) -> None:
         cell: that failed.
         why: in a line.
     """
+    from solo_gedi.evaluation.rows import FORMAT
+
     for seed in cell.seeds:
-        results = cell.results_of(seed)
-        if not results.exists():
+        if cell.state_of(seed) == "to do":
+            results = cell.results_of(seed)
             results.parent.mkdir(parents=True, exist_ok=True)
             about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
             failed = {"format": FORMAT, "status": "failed", **about, "reason": why}

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from solo_gedi.errors import ConfigError
 
-FORMAT = 2  # of the results that a seed leaves
-
+State = Literal["to do", "failed", "done"]
 Rerun = Literal["failed", "all"]
 Cluster = Literal["slurm", "local", "debug"]  # submitit's names
 
@@ -199,10 +198,21 @@ class Cell:
         """What its results are results of: the command and the configs that it reads."""
         return f"{self.command}\n# configs {self.fingerprint}\n"
 
+    def state_of(self, seed: int) -> State:
+        """How far a seed is; one whose evaluation was interrupted is still to do.
+
+        Args:
+            seed: one of the cell's.
+        """
+        path = self.results_of(seed)
+        status = json.loads(path.read_text()).get("status") if path.exists() else None
+        return "done" if status == "finished" else "failed" if status == "failed" else "to do"
+
     @property
-    def is_done(self) -> bool:
-        """Whether every seed has been run, with or without success."""
-        return all(self.results_of(seed).exists() for seed in self.seeds)
+    def state(self) -> State:
+        """How far the cell is; failed, as soon as every seed has been run, if one has."""
+        states = [self.state_of(seed) for seed in self.seeds]
+        return next((state for state in get_args(State) if state in states), "done")
 
 
 def cells_of(

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from solo_gedi.comparison.suites import FORMAT, Cell
+from solo_gedi.comparison.suites import Cell
 from solo_gedi.errors import ConfigError
-from solo_gedi.evaluation.rows import Row, describe, identity, select
+from solo_gedi.evaluation.rows import FORMAT, Row, describe, identity, select
 
 
 @cache
@@ -125,7 +125,7 @@ def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
                 )
             if metrics["status"] == "finished":
                 results.finished.append(metrics)
-            else:
+            elif metrics["status"] == "failed":
                 results.failed[seed] = metrics["reason"]
     return found
 

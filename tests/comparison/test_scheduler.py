@@ -74,7 +74,7 @@ def test_every_cell_is_run_once_and_yielded(cell):
     cells = [cell(f"m{i}") for i in range(5)]
     ended = [c for c, _ in scheduler.run(cells, jobs=3)]
     assert sorted(c.method for c in ended) == [c.method for c in cells]
-    assert all(c.is_done and starts(c) == 1 for c in cells)
+    assert all(c.state == "done" and starts(c) == 1 for c in cells)
     assert not scheduler.prepare(cells)
 
 
@@ -94,7 +94,7 @@ def test_cells_at_once_have_a_gpu_each(cell, monkeypatch):
     list(scheduler.run(cells, jobs=2))
     logs = [(c.folder / "log.txt").read_text() for c in cells]
     assert all(("gpu 0" in log) != ("gpu 1" in log) for log in logs)
-    assert all(c.is_done for c in cells)
+    assert all(c.state == "done" for c in cells)
     list(scheduler.run([cell("alone")], jobs=1))
     assert "gpu None" in (cell("alone").folder / "log.txt").read_text()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
@@ -137,7 +137,7 @@ def test_results_of_another_command_are_not_taken_for_these(cell):
     list(scheduler.run([cell("gedi")], jobs=1))
     with pytest.raises(ConfigError, match=r"another command.*command.txt.*--rerun all"):
         scheduler.prepare([cell("gedi", "fail")])
-    assert cell("gedi").is_done
+    assert cell("gedi").state == "done"
 
 
 def test_a_refused_rerun_drops_nothing(cell):
@@ -145,14 +145,14 @@ def test_a_refused_rerun_drops_nothing(cell):
     list(scheduler.run(cells, jobs=1))
     with pytest.raises(ConfigError, match="another command"):
         scheduler.prepare([cells[0], cell("swav")], "failed")
-    assert cells[0].is_done
+    assert cells[0].state == "failed"
 
 
 def test_a_package_that_is_not_there_is_named_with_its_extra(cell, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(MissingPackageError, match=r"submitit: .*'solo-gedi\[benchmark\]'"):
         list(scheduler.run([cell("gedi")], 1, "local", tmp_path / "submitit"))
-    assert not cell("gedi").is_done
+    assert cell("gedi").state == "to do"
 
 
 def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):

@@ -1,78 +1,117 @@
-"""`solo-gedi toy`: a method on moons or circles, every seed of it at once."""
+"""The toy study: a method on moons or circles, every seed of it at once."""
 
-import argparse
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
-from solo_gedi import hosts
 from solo_gedi.comparison.toy.training import ToyTraining
-from solo_gedi.config import compose as config
+from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import ConfigError
-from solo_gedi.evaluation import evaluate
+from solo_gedi.evaluation.options import Options, names
+from solo_gedi.evaluation.rows import FORMAT
 from solo_gedi.files import check_folder, write_atomically, write_json
-from solo_gedi.training import run as runs
 
-TASKS = "clustering,triad,samples"
+logger = get_logger(__name__)
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    parser = config.Parser("solo-gedi toy", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the results go: <folder>/seed=K")
-    config.add_arguments(parser)
-    parser.add_argument("--seeds", type=config.numbers, default="0,1,2,3,4", help="comma-separated")
-    evaluate.add_options(parser)
-    parser.set_defaults(tasks=TASKS)
-    given = parser.parse_intermixed_args(arguments)
-    torch.set_num_threads(1)  # networks of this size are slower on more
+def toy(
+    folder: str | Path,
+    config: str | Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    tasks: str | Sequence[str] = ("clustering", "triad", "samples"),
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Train a method on points, all seeds as one stacked network, and evaluate every seed.
 
-    cfg = config.load(Path(given.config_path), given.config_name, given.overrides)
-    how = argparse.Namespace(**{**vars(given), "overrides": []})
-    evaluate.check_options(how)
-    check_folder(given.folder, "folder")
-    config.prepare(cfg, required=(*config.PRETRAIN, "limit_train_batches"))
+    Args:
+        folder: where the results go: `<folder>/seed=K`, which every other command reads.
+        config: a shipped one's name, as "toy/gedi", or a path.
+        seeds: one network each.
+        tasks: of the evaluation; pictures of samples are made for one seed.
+        overrides: `key=value` of the config.
+        options: of the evaluation, see `solo_gedi.report.evaluate`.
+
+    Returns:
+        What each seed's `metrics.json` holds. One whose training ran away has the status "failed"
+        and the reason.
+
+    Raises:
+        GEDIError: before training starts, if an argument or the config cannot work; and what the
+            evaluation raises.
+
+    Example:
+        toy("runs/moons", "toy/gedi", seeds=(0, 1), overrides=["max_epochs=4"])
+    """
+    from solo_gedi import hosts
+    from solo_gedi.config import PRETRAIN, load_config, prepare
+    from solo_gedi.methods import register
+    from solo_gedi.report import evaluate
+    from solo_gedi.training.job import parse
+    from solo_gedi.training.pretrain import build_method
+
+    folder, tasks = Path(folder), names(tasks)
+    Options(tasks=tasks, **options).check()
+    check_folder(folder, "folder")
+    cfg = load_config(config, overrides)
+    register()
+    prepare(cfg, (*PRETRAIN, "limit_train_batches"))
     if not isinstance(cfg.limit_train_batches, int):
         raise ConfigError(
             f"limit_train_batches must be a whole number, got {cfg.limit_train_batches}"
         )
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
-    config.build_method(cfg)
-    print(f"{cfg.name}, seeds {given.seeds}, with {hosts.describe()}", flush=True)
+    cfg = parse(cfg, hosts.parse_pretrain)
+    build_method(cfg)  # refuses settings with a message
+    logger.info("%s, seeds %s, with %s", cfg.name, ", ".join(map(str, seeds)), hosts.describe())
 
-    start = time.perf_counter()
-    training = ToyTraining(cfg, given.seeds)
-    training.run(lambda done: print(f"iteration {done}, {_since(start)} s", flush=True))
-    seconds = {"pretrain": _since(start), **_rounded(training.seconds)}
-    for k, seed in enumerate(given.seeds):
-        folder = given.folder / f"seed={seed}"
-        _save(training, k, folder)
-        if seed in training.diverged:
-            metrics = {
-                "status": "failed",
-                "method": cfg.method,
-                "dataset": cfg.data.dataset,
-                "seed": seed,
-                "reason": training.diverged[seed],
-            }
-        else:
-            begin = time.perf_counter()
-            metrics = evaluate.evaluate(folder, how)
-            metrics["seconds"] = {**seconds, "evaluate": _since(begin)}
-            # Pictures of one seed will do.
-            others = [task for task in how.tasks.split(",") if task != "samples"]
-            how.tasks = ",".join(others) or how.tasks
-        write_json(folder / "metrics.json", metrics)
+    start = perf_counter()
+    found = []
+    with _one_thread():
+        training = ToyTraining(cfg, seeds)
+        training.run(lambda done: logger.info("iteration %d, %s s", done, _since(start)))
+        parts = {part: round(value, 1) for part, value in training.seconds.items()}
+        seconds = {"pretrain": _since(start), **parts}
+        for k, seed in enumerate(seeds):
+            place = folder / f"seed={seed}"
+            _save(training, k, place)
+            if seed in training.diverged:
+                about = {"method": cfg.method, "dataset": cfg.data.dataset, "seed": seed}
+                failed = {"format": FORMAT, "status": "failed", **about}
+                metrics = {**failed, "reason": training.diverged[seed]}
+            else:
+                begin = perf_counter()
+                metrics = evaluate(place, tasks, **options).metrics
+                metrics = {**metrics, "seconds": {**seconds, "evaluate": _since(begin)}}
+                # Pictures of one seed will do.
+                tasks = tuple(task for task in tasks if task != "samples") or tasks
+            write_json(place / "metrics.json", metrics)
+            found.append(metrics)
+    return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks of this size are slower on more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _save(training: ToyTraining, k: int, folder: Path) -> None:
-    """A network as a checkpoint in solo-learn's layout, which every other command reads."""
+    """A network as a checkpoint in solo-learn's layout, in the place of an earlier one."""
     cfg = training.cfg.copy()
     cfg.seed = training.seeds[k]
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").unlink(missing_ok=True)
     write_json(folder / "args.json", OmegaConf.to_container(cfg))
     chains = training.chains
     checkpoint: dict[str, Any] = {
@@ -85,8 +124,4 @@ def _save(training: ToyTraining, k: int, folder: Path) -> None:
 
 
 def _since(start: float) -> float:
-    return round(time.perf_counter() - start, 1)
-
-
-def _rounded(seconds: dict[str, float]) -> dict[str, float]:
-    return {part: round(value, 1) for part, value in seconds.items()}
+    return round(perf_counter() - start, 1)

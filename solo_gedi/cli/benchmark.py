@@ -1,0 +1,74 @@
+"""Compare methods over seeds, beside the paper's values.
+
+Every cell, one method with one seed, is a command of its own, which --dry-run prints. What is done
+is not done again: a suite that was stopped goes on where it was.
+"""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from solo_gedi.cli import Parser
+from solo_gedi.cli.evaluate import add_options
+from solo_gedi.cli.toy import numbers
+from solo_gedi.comparison.suites import SUITES
+from solo_gedi.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `solo_gedi.comparison.benchmark`."""
+    add = parser.add_argument
+    add("suite", choices=SUITES)
+    add("--methods", type=_names, default=(), metavar="NAME,...", help="all if not given")
+    add("--seeds", type=_seeds, default=5, help="how many, or which: 5, or 0,1,2, or 3,")
+    add("--jobs", type=int, default=2, help="cells at once on this machine")
+    add("--out", metavar="FOLDER", help="of the results; runs/SUITE if not given")
+    add("--scripts", metavar="FOLDER", help="of configs, as `solo-gedi configs --copy` makes it")
+    add("--dry-run", action="store_true", help="print each cell's command, run none")
+    add("--rerun", choices=("failed", "all"), help="run these again")
+    add("--evaluate", metavar='"OPTIONS"', help="options of solo-gedi evaluate")
+    add("--cluster", choices=("slurm", "local", "debug"), help="run cells through submitit")
+    add("--partition", help="of the cluster")
+    add("--gpus", type=int, default=1, help="of a cell on the cluster")
+    add("--cpus", type=int, default=8, help="of a cell on the cluster")
+    add("--time", type=int, default=24 * 60, help="minutes for a cell on the cluster")
+    add(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of every cell's config; probe.key=value: of the linear probe's",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from solo_gedi.comparison import benchmark
+
+    given = vars(arguments)
+    comparison = benchmark(**{**given, "evaluate": _options(arguments.evaluate)})
+    if arguments.dry_run:
+        for cell in comparison.cells:
+            print(f"{cell.command}  # {cell.state}")
+
+
+def _options(text: str | None) -> dict[str, Any]:
+    """The options that a text has, as keyword arguments; no others."""
+    parser = Parser("solo-gedi evaluate", allow_abbrev=False)
+    add_options(parser)
+    names = vars(parser.parse_args([]))
+    parser.set_defaults(**dict.fromkeys(names, argparse.SUPPRESS))
+    try:
+        arguments = shlex.split(text or "")
+    except ValueError as error:
+        raise ConfigError(f"--evaluate={text}: {error}") from error
+    return vars(parser.parse_args(arguments))
+
+
+def _seeds(text: str) -> int | Sequence[int]:
+    seeds = numbers(text)
+    return seeds if "," in text else seeds[0]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
