@@ -1,10 +1,12 @@
 """Composing configs in solo-learn's Hydra syntax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,7 +42,7 @@ def load_config(
         raise ConfigError(f'overrides must be a list as ["max_epochs=5"], got {overrides!r}')
     path = find_config(name, kind)
     try:
-        with initialize_config_dir(str(path.parent), version_base="1.2"):
+        with _hydra_on(path.parent):
             cfg = compose(path.name, [_quoted(override) for override in overrides])
         OmegaConf.resolve(cfg)
     # Hydra lets the last three through, for what is wrong with the file or an override.
@@ -79,6 +81,18 @@ def as_config(cfg: Mapping[Any, Any]) -> DictConfig:
         key = f" at {error.full_key}" if error.full_key else ""
         raise ConfigError(f"the config cannot be read{key}: {reason(error)}") from error
     return copy
+
+
+@contextmanager
+def _hydra_on(folder: Path) -> Iterator[None]:
+    """Hydra with the configs of a folder, in a program that may have a Hydra of its own."""
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder), version_base="1.2"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 def _plain(value: Any) -> Any:

@@ -1,79 +1,111 @@
-"""Every shipped config composes, parses and builds its method."""
-
-from pathlib import Path
+"""What the shipped configs say, and that each builds what it names."""
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
+from solo_gedi.config import (
+    KINDS,
+    LINEAR,
+    PRETRAIN,
+    list_configs,
+    load_config,
+    prepare,
+    shipped_configs,
+)
+from solo_gedi.methods import register
 from solo_gedi.training import loaders
-from solo_gedi.training import run as runs
+from solo_gedi.training.job import parse
+from solo_gedi.training.pretrain import build_method
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 VARIANTS = ["gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem", "swav", "barlow"]
 IMAGES = ["digits", "svhn", "cifar", "custom"]
 
 
-def configs(kind):
-    found = (path for path in (SCRIPTS / kind).glob("*/*.yaml") if path.stem != "base")
-    return sorted(str(path.relative_to(SCRIPTS / kind)) for path in found)
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    register()
 
 
-def load(kind, path, *overrides):
-    folder, name = Path(path).parent, Path(path).stem
-    paths = ["data.train_path=.", "data.val_path=."] if str(folder) == "custom" else []
-    return config.load(SCRIPTS / kind / folder, name, [*paths, *overrides])
+def load(name, *overrides, kind="pretrain"):
+    paths = ["data.train_path=.", "data.val_path=."] if name.startswith("custom") else []
+    return load_config(name, [*paths, *overrides], kind=kind)
+
+
+def leaves(tree, prefix=""):
+    """(key, value) of all that a config says; of values as text, since lists have no hash."""
+    if not isinstance(tree, dict):
+        return {(prefix, str(tree))}
+    return set().union(*(leaves(tree[k], f"{prefix}.{k}".lstrip(".")) for k in tree))
+
+
+def differences(one, other, prefix=""):
+    """Key -> what two configs have there, where they are not the same."""
+    found = {}
+    for key in {*one, *other}:
+        here, there = one.get(key), other.get(key)
+        if isinstance(here, DictConfig) and isinstance(there, DictConfig):
+            found |= differences(here, there, f"{prefix}{key}.")
+        elif here != there:
+            found[prefix + key] = (here, there)
+    return found
 
 
 def test_every_suite_has_every_method():
-    expected = [f"{s}/{m}.yaml" for s in ("toy", *IMAGES) for m in VARIANTS]
-    fast = [f"{s}/gedi_fast.yaml" for s in IMAGES]
-    assert configs("pretrain") == sorted([*expected, *fast, "toy/gedi_paper.yaml"])
+    expected = [f"{s}/{m}" for s in ("toy", *IMAGES) for m in VARIANTS]
+    fast = [f"{s}/gedi_fast" for s in IMAGES]
+    assert list_configs() == sorted([*expected, *fast, "toy/gedi_paper"])
+    probes = [f"{s}/{m}" for s in IMAGES for m in ("gedi", "jem", "swav", "barlow")]
+    assert list_configs("linear") == sorted(probes)
 
 
-@pytest.mark.parametrize("path", configs("pretrain"))
-def test_pretraining_config_builds_its_method(path, tmp_path):
+@pytest.mark.parametrize("name", list_configs())
+def test_pretraining_config_builds_its_method(name, tmp_path):
     (tmp_path / "class").mkdir()
-    cfg = load("pretrain", path)
-    config.prepare(cfg, required=("method", "augmentations"))
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
-    model = hosts.METHODS[cfg.method](cfg)
+    cfg = load(name)
+    prepare(cfg, PRETRAIN)
+    cfg = parse(cfg, hosts.parse_pretrain)
+    model = build_method(cfg)
     assert model.cfg.wandb.entity is None
     if cfg.data.dataset not in ("moons", "circles"):
         for entry in cfg.augmentations:
             assert hosts.build_transform(cfg.data.dataset, entry)
 
 
-@pytest.mark.parametrize("path", configs("linear"))
-def test_linear_config_builds_its_backbone(path, tmp_path):
+@pytest.mark.parametrize("name", list_configs("linear"))
+def test_linear_config_builds_its_backbone(name, tmp_path):
     (tmp_path / "class").mkdir()
-    cfg = load("linear", path, "pretrained_feature_extractor=x.ckpt")
-    config.prepare(cfg, required=())
-    config.check_method(cfg, "pretrain_method")
-    cfg = runs.parse(cfg, hosts.parse_linear)
+    cfg = load(name, "pretrained_feature_extractor=x.ckpt", kind="linear")
+    prepare(cfg, LINEAR)
+    assert cfg.pretrain_method in hosts.METHODS
+    cfg = parse(cfg, hosts.parse_linear)
     backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
-    pretrained = load("pretrain", path)
-    same = OmegaConf.to_container(pretrained.backbone)
-    assert OmegaConf.to_container(cfg.backbone) == same
+    assert OmegaConf.to_container(cfg.backbone) == OmegaConf.to_container(load(name).backbone)
     assert hosts.LinearModel(backbone, cfg=cfg)
 
 
+def test_no_config_repeats_what_all_runs_share():
+    root = shipped_configs()
+    shared = leaves(OmegaConf.to_container(OmegaConf.load(root / "shared" / "run.yaml")))
+    assert ("wandb.project", "solo-gedi") in shared
+    for kind in KINDS:
+        for path in (root / kind).rglob("*.yaml"):
+            assert not shared & leaves(OmegaConf.to_container(OmegaConf.load(path))), path
+
+
 PAPER = {  # Tables 3 and 5, FACTS on solo-learn's scaling of the rate
-    "toy/gedi_paper.yaml": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
-    "svhn/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
-    "cifar/gedi.yaml": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
-    "cifar/gedi.yaml dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
+    "toy/gedi_paper": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
+    "svhn/gedi": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
 }
 
 
 @pytest.mark.parametrize("which", PAPER)
 def test_numbers_are_the_papers(which):
-    path, *overrides = which.split()
+    name, *overrides = which.split()
     batch, lr, weights, sgld = PAPER[which]
-    cfg = load("pretrain", path, *overrides)
-    config.prepare(cfg, required=())
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    cfg = parse(load(name, *overrides), hosts.parse_pretrain)
     kwargs = cfg.method_kwargs
     assert cfg.optimizer.batch_size == batch
     assert cfg.optimizer.lr == pytest.approx(lr)
@@ -82,19 +114,47 @@ def test_numbers_are_the_papers(which):
     assert steps == pytest.approx(sgld)
     assert (kwargs.sgld.buffer_size, kwargs.sgld.reinit_prob) == (10000, 0.05)
     assert kwargs.input_noise_std == 0.03
-    width = {"cifar/gedi.yaml dataset=cifar100": 256, "toy/gedi_paper.yaml": None}.get(which, 128)
+    assert kwargs.get("energy_l2", 0) == 0
+    width = {"cifar/gedi dataset=cifar100": 256, "toy/gedi_paper": None}.get(which, 128)
     if width:
         assert cfg.backbone.kwargs.width == width
         assert kwargs.proj_hidden_dim == 2 * width
-    epochs = {"toy": 20, "svhn": 20, "cifar": 200}[path.split("/")[0]]
+    epochs = {"toy": 20, "svhn": 20, "cifar": 200}[name.split("/")[0]]
     assert cfg.max_epochs == epochs
-    if path.startswith("toy"):
+    if name.startswith("toy"):
         assert cfg.max_epochs * cfg.limit_train_batches == 20_000
 
 
 @pytest.mark.parametrize("suite", IMAGES)
+def test_the_probe_is_the_papers_but_on_digits(suite):
+    """Table 8."""
+    cfg = load(f"{suite}/gedi", "pretrained_feature_extractor=x", kind="linear")
+    paper = {"name": "sgd", "batch_size": 100, "weight_decay": 0, "kwargs": {"momentum": 0.9}}
+    small = suite == "digits"
+    assert cfg.optimizer == {**paper, "lr": 5.12 if small else 1e-3 * 256 / 100}
+    assert cfg.max_epochs == (40 if small else 100)
+    assert cfg.scheduler.name == ("warmup_cosine" if small else "none")
+
+
+@pytest.mark.parametrize("suite", ["toy", *IMAGES])
+def test_ablations_depart_from_gedi_in_their_term_alone(suite):
+    gedi = load(f"{suite}/gedi")
+    for ablation, term in (("nogen", "gen"), ("noinv", "inv"), ("nounif", "prior")):
+        cfg = load(f"{suite}/gedi_{ablation}")
+        changed = differences(gedi, cfg)
+        assert changed.pop("name")[1] == gedi.name.replace("gedi-", f"gedi_{ablation}-")
+        assert changed.pop(f"method_kwargs.weights.{term}")[1] == 0
+        if term == "gen":  # which is what the penalty on the energies is for
+            assert changed.pop("method_kwargs.energy_l2", (0, 0))[1] == 0
+        if term == "inv" and suite != "toy":  # which alone needs a second view
+            two, one = changed.pop("augmentations")
+            assert [{**entry, "num_crops": 1} for entry in two] == one
+        assert not changed
+
+
+@pytest.mark.parametrize("suite", IMAGES)
 def test_fast_recipe_departs_from_gedi_in_the_sampler_alone(suite):
-    ours, fast = (load("pretrain", f"{suite}/{name}.yaml") for name in ("gedi", "gedi_fast"))
+    ours, fast = (load(f"{suite}/{name}") for name in ("gedi", "gedi_fast"))
     papers, sgld = (cfg.method_kwargs.sgld for cfg in (ours, fast))
     changed = {"num_steps": 1, "buffer_size": fast.optimizer.batch_size, "reinit_prob": 0.0025}
     assert sgld == {**papers, **changed}
@@ -109,9 +169,9 @@ def test_fast_recipe_departs_from_gedi_in_the_sampler_alone(suite):
 @pytest.mark.parametrize("dataset", ["moons", "circles"])
 def test_toy_recipe_departs_from_the_paper_in_what_it_names(method, dataset):
     """Table 3, but for the L2 on the energies."""
-    cfg = load("pretrain", f"toy/{method}.yaml", f"dataset={dataset}")
+    cfg = load(f"toy/{method}", f"dataset={dataset}")
     kwargs = cfg.method_kwargs
-    paper = load("pretrain", "toy/gedi_paper.yaml", f"dataset={dataset}")
+    paper = load("toy/gedi_paper", f"dataset={dataset}")
     for key in ("optimizer", "scheduler", "max_epochs", "limit_train_batches", "data"):
         assert cfg[key] == paper[key]
     assert kwargs.input_noise_std == paper.method_kwargs.input_noise_std
@@ -124,16 +184,13 @@ def test_toy_recipe_departs_from_the_paper_in_what_it_names(method, dataset):
 
 
 def test_digits_probe_looks_at_the_test_split_only_at_the_end():
-    assert load("pretrain", "digits/gedi.yaml").data.val_path == "val"
-    assert (
-        load("linear", "digits/gedi.yaml", "pretrained_feature_extractor=x").data.val_path == "test"
-    )
+    assert load("digits/gedi").data.val_path == "val"
+    probe = load("digits/gedi", "pretrained_feature_extractor=x", kind="linear")
+    assert probe.data.val_path == "test"
 
 
 def test_two_views_of_points_are_copies():
-    cfg = load("pretrain", "toy/gedi.yaml")
-    config.prepare(cfg, required=())
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    cfg = parse(load("toy/gedi"), hosts.parse_pretrain)
     _, views, labels = next(iter(loaders.pretrain_loader(cfg)))
     assert [v.shape for v in views] == [(400, 2)] * 2
     assert (views[0] == views[1]).all()
