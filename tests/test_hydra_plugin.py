@@ -19,14 +19,14 @@ main()
 """
 
 
-def run_main(console, tmp_path, imports, shown):
+def run_main(console, tmp_path, imports, shown, *arguments):
     (tmp_path / "main.py").write_text(MAIN.format(imports=imports, shown=shown))
-    done = console(sys.executable, "main.py", "hydra.run.dir=.", cwd=tmp_path)
+    done = console(sys.executable, "main.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_solo_learns_own_programs_know_the_methods_and_backbones(console, tmp_path):
+def test_solo_learns_own_programs_know_methods_backbones_and_configs(console, tmp_path, scripts):
     # 1.0.2 cannot be imported without the stand-ins that solo_gedi.hosts gives it.
     stand_ins = "" if hosts.GENERATION == "github" else "import solo_gedi.hosts\n"
     imports = (
@@ -38,14 +38,20 @@ def test_solo_learns_own_programs_know_the_methods_and_backbones(console, tmp_pa
         else "sorted({'gedi', 'jem'} & set(solo_gedi.hosts.METHODS)), "
         "sorted(solo_gedi.hosts.BACKBONES)"
     )
-    out = run_main(console, tmp_path, imports, known)
+    config = ["--config-path", scripts / "pretrain" / "toy", "--config-name", "gedi_paper.yaml"]
+    shown = f"{known}, cfg.name, cfg.auto_resume, cfg.method_kwargs.weights"
+    out = run_main(console, tmp_path, imports, shown, *config, "dataset=circles")
     assert "['gedi', 'jem']" in out
     assert "'energy_resnet8'" in out
+    assert "gedi_paper-circles" in out
+    assert "{'enabled': True, 'max_hours': 36}" in out, "from scripts/shared"
+    assert "{'gen': 1, 'inv': 50, 'prior': 10}" in out, "from gedi.yaml"
+    assert [path.name for path in tmp_path.iterdir()] == ["main.py"], "Hydra leaves no files"
 
 
 def test_other_hydra_programs_do_not_pay_for_it(console, tmp_path):
     shown = "[m for m in ('torch', 'solo', 'solo_gedi', 'lightning') if m in sys.modules]"
-    assert run_main(console, tmp_path, "", shown).strip() == "[]"
+    assert run_main(console, tmp_path, "", shown, "hydra.run.dir=.").strip() == "[]"
 
 
 def test_importing_the_package_changes_nothing():
