@@ -56,13 +56,14 @@ def _options(text: str | None) -> dict[str, Any]:
     """The options that a text has, as keyword arguments; no others."""
     parser = Parser("solo-gedi evaluate", allow_abbrev=False)
     add_options(parser)
-    names = vars(parser.parse_args([]))
-    parser.set_defaults(**dict.fromkeys(names, argparse.SUPPRESS))
     try:
         arguments = shlex.split(text or "")
     except ValueError as error:
         raise ConfigError(f"--evaluate={text}: {error}") from error
-    return vars(parser.parse_args(arguments))
+    # What is there already gets no default.
+    unset = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([]))))
+    given = vars(parser.parse_args(arguments, unset))
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _seeds(text: str) -> int | Sequence[int]:

@@ -1,0 +1,194 @@
+"""Suites from their first cell to their tables."""
+
+import csv
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from solo_gedi.cli import main
+from solo_gedi.comparison import benchmark, scheduler
+from solo_gedi.errors import ConfigError, Interrupted
+
+SMALL = ["max_epochs=1", "limit_train_batches=20"]
+TOY = {"methods": "gedi_nogen", "seeds": 2, "overrides": SMALL}
+
+
+class InThisProcess:
+    """In the place of `subprocess.Popen`: importing torch takes longer than so small a cell."""
+
+    def __init__(self, command, stdout, **_):
+        arguments = command[command.index("solo_gedi") + 1 :]
+        with (
+            redirect_stdout(stdout),
+            redirect_stderr(stdout),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(arguments)
+        self.code = ended.value.code
+
+    def wait(self):
+        return self.code
+
+    def kill(self):
+        pass
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(scheduler.subprocess, "Popen", InThisProcess)
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_killed_suite_goes_on_to_the_same_tables(monkeypatch, tmp_path):
+    command = ["benchmark", "toy", "--methods", "gedi_nogen", "--seeds", "2", "--jobs", "1"]
+    suite = subprocess.Popen(
+        [sys.executable, "-m", "solo_gedi", *command, "--out", "killed", *SMALL],
+        stdout=subprocess.DEVNULL,
+    )
+    first, second = (
+        tmp_path / "killed" / dataset / "gedi_nogen" / "seed=1" / "metrics.json"
+        for dataset in ("moons", "circles")
+    )
+    for _ in range(1200):
+        if first.exists() or suite.poll() is not None:
+            break
+        time.sleep(0.1)
+    suite.send_signal(signal.SIGKILL)
+    suite.wait()
+    written = first.stat().st_mtime_ns
+    assert not second.exists()
+
+    monkeypatch.setattr(scheduler.subprocess, "Popen", InThisProcess)
+    once = benchmark("toy", **TOY, jobs=1, out="once")
+    again = benchmark("toy", **TOY, jobs=1, out="killed")
+    assert first.stat().st_mtime_ns == written
+    assert second.exists()
+    assert [row["measure"] for row in once.rows] == ["NMI", "NMI"]
+    assert {row["seeds"] for row in once.rows} == {2}
+    assert once.rows == again.rows
+    for name in ("tables.csv", "results.csv"):
+        assert table(tmp_path / "killed" / name) == table(tmp_path / "once" / name)
+    for name in ("tables.md", "tables.tex", "report.html"):
+        assert (tmp_path / "once" / name).stat().st_size > 100
+
+
+def test_done_cells_are_not_run_again_and_another_command_is_not_taken_for_them(
+    in_this_process, caplog
+):
+    """A learning rate that no network survives is a result, too; the others go on."""
+    diverging = {**TOY, "overrides": [*SMALL, "optimizer.lr=1e30"]}
+    caplog.set_level(logging.INFO, "solo_gedi.comparison.benchmark")
+    first = benchmark("toy", **diverging, jobs=1, out="out")
+    assert [row["seeds"] for row in first.rows] == [0, 0]
+    assert all("not finite after iteration 20" in row["failed"] for row in first.rows)
+    assert [cell.state for cell in first.cells] == ["failed", "failed"]
+    assert "not finite" in caplog.text  # in the table that is shown
+    caplog.clear()
+    assert benchmark("toy", **diverging, jobs=1, out="out").rows == first.rows
+    assert "2 cells, 2 of them done before" in caplog.text
+    with pytest.raises(ConfigError, match="holds the results of another command"):
+        benchmark("toy", **TOY, jobs=1, out="out")
+
+
+def test_image_cells_are_trained_probed_and_compared(in_this_process):
+    found = benchmark(
+        "digits",
+        methods=("gedi_nogen", "barlow"),
+        seeds=[3],
+        jobs=1,
+        out="out",
+        evaluate={"tasks": "clustering,linear,ood"},
+        overrides=[
+            *("max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2"),
+            "probe.max_epochs=1",
+        ],
+    )
+    assert all(row["seeds"] == 1 and not row["failed"] for row in found.rows)
+    assert {row["method"] for row in found.rows} == {"gedi_nogen", "barlow"}
+    measures = {row["measure"] for row in found.rows}
+    assert measures >= {"NMI", "linear accuracy", "OOD AUROC against uniform"}
+    page = (found.folder / "report.html").read_text()
+    assert "digits, gedi_nogen, seed 3: " in page
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, pathlib, sys, time\n"
+        "(pathlib.Path(sys.argv[2]) / 'pid').write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(scheduler, "PROGRAM", [sys.executable, str(program)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # need not be looked for
+    before = signal.getsignal(signal.SIGTERM)
+    out = tmp_path / "runs" / "toy"
+
+    def stop():
+        for _ in range(300):
+            if len([path for path in out.rglob("pid") if path.read_text()]) == 2:
+                break
+            time.sleep(0.1)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Interrupted, match="run the same again") as ended:
+        benchmark("toy", **TOY)
+    thread.join()
+    assert ended.value.signal == number
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [row["seeds"] for row in table(out / "tables.csv")] == ["0", "0"]
+    assert not list(out.rglob("metrics.json"))
+    for path in out.rglob("pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+
+
+def test_dry_run_names_cells_and_runs_none(tmp_path):
+    found = benchmark("toy", methods=["gedi_nogen", "swav"], dry_run=True)
+    assert len(found.cells) == 4
+    assert {cell.seeds for cell in found.cells} == {(0, 1, 2, 3, 4)}
+    assert found.cells[0].command.startswith("solo-gedi toy runs/toy/moons/gedi_nogen ")
+    assert all(cell.state == "to do" for cell in found.cells)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_named_twice_is_run_once():
+    for methods, seeds in (("swav,swav", [3, 3]), (["swav", "swav"], (3,))):
+        (cell,) = benchmark("digits", methods=methods, seeds=seeds, dry_run=True).cells
+        assert " seed=3" in cell.command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"suite": "imagenet"}, "suite='imagenet' does not exist; choose from toy"),
+        ({"suite": "toy", "jobs": 0}, "--jobs must be at least 1, got 0"),
+        ({"suite": "toy", "seeds": 0}, "--seeds must be at least 1, .* got 0"),
+        ({"suite": "toy", "seeds": ()}, "--seeds must be at least 1"),
+        ({"suite": "toy", "methods": "simclr"}, "--methods has 'simclr'"),
+        ({"suite": "toy", "scripts": "nowhere"}, "--scripts=nowhere has no pretrain/toy"),
+        ({"suite": "toy", "rerun": "some"}, "--rerun='some' .*choose from failed, all"),
+        ({"suite": "toy", "cluster": "moon"}, "--cluster='moon' .*choose from slurm"),
+        ({"suite": "toy", "evaluate": {"task": "knn"}}, "--evaluate='task' .*choose from tasks"),
+        ({"suite": "toy", "evaluate": {"tasks": "cooking"}}, "--tasks has 'cooking'"),
+        ({"suite": "toy", "overrides": ["optimizer.lr=-1"]}, "optimizer.lr must be"),
+        ({"suite": "folder"}, "needs data.train_path=FOLDER"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(arguments, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        benchmark(**arguments)
+    assert not list(tmp_path.iterdir())
