@@ -17,12 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser)
     parser.add_argument(
-        "--write",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether to write metrics.json, pictures and report.html into the run's folder",
-    )
-    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",

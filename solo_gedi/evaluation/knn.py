@@ -1,5 +1,6 @@
 """solo-learn's weighted k-nearest-neighbour classifier, offline."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,7 +21,8 @@ def knn_accuracy(
         test_features: (m, h).
         test_labels: (m,).
         k: neighbours that vote.
-        distance: "euclidean", where a vote weighs the inverse of the distance, or "cosine".
+        distance: "euclidean", where a vote weighs the inverse of the distance, or "cosine", where
+            it weighs exp(cosine / 0.07).
 
     Returns:
         In [0, 1].
@@ -30,6 +32,8 @@ def knn_accuracy(
     """
     from solo_gedi.hosts import WeightedKNN
 
+    if distance == "cosine":  # solo-learn takes the inner product of what it is given
+        train_features, test_features = map(F.normalize, (train_features, test_features))
     knn = WeightedKNN(k=k, distance_fx=distance)
     knn(train_features=train_features, train_targets=train_labels)
     knn(test_features=test_features, test_targets=test_labels)

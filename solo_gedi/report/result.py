@@ -198,7 +198,10 @@ def _earlier(folder: Path, model: Model) -> dict[str, Any]:
         path.replace(path.with_name("metrics-1.json"))
         logger.info("%s is of an earlier version: it is kept as metrics-1.json", path)
         return {}
-    return found if _state(model).items() <= found.items() else {}
+    if not _state(model).items() <= found.items():
+        return {}
+    figures = [name for name in found.get("figures", ()) if (folder / name).is_file()]
+    return {**found, "figures": figures}
 
 
 def _state(model: Model) -> dict[str, Any]:
@@ -247,9 +250,8 @@ def _write_page(subject: Subject, metrics: dict[str, Any], folder: Path) -> None
     if not_done := metrics["not_done"].items():
         parts.append(page.Table("Not done", [{"task": k, "reason": v} for k, v in not_done]))
     for path in [folder / name for name in metrics["figures"]]:
-        if path.is_file():
-            title, note = described(path)
-            parts.append(page.Figure(title, path, note))
+        title, note = described(path)
+        parts.append(page.Figure(title, path, note))
     page.write_report(folder / "report.html", subject.cfg.name, parts)
     logger.info("Report: %s", folder / "report.html")
 

@@ -3,7 +3,12 @@ import pytest
 import torch
 from sklearn import metrics
 
-from solo_gedi.evaluation import cluster_accuracy, clustering_metrics, minibatch_nmi
+from solo_gedi.evaluation.clustering import (
+    cluster_accuracy,
+    clustering_metrics,
+    kmeans_clusters,
+    minibatch_nmi,
+)
 
 
 def test_renamed_clusters_are_perfect():
@@ -11,7 +16,7 @@ def test_renamed_clusters_are_perfect():
     renamed = (labels * 7 + 3) % 10
     found = clustering_metrics(labels, renamed)
     expected = {"nmi": 1, "ami": 1, "ari": 1, "cluster_acc": 1, "clusters_used": 10}
-    expected["cluster_entropy"] = np.log(10)
+    expected["assignment_entropy"] = np.log(10)
     assert found == pytest.approx(expected)
 
 
@@ -59,3 +64,11 @@ def test_minibatch_nmi_of_perfect_clusters_is_far_above_chance():
     found = minibatch_nmi(labels, labels, 64)
     assert found["nmi"] == pytest.approx(1)
     assert found["chance"] < 0.4
+
+
+def test_kmeans_finds_what_lies_apart_and_the_same_each_time():
+    labels = torch.arange(3).repeat(20)
+    features = 10 * torch.eye(3)[labels] + torch.randn(60, 3)
+    clusters = kmeans_clusters(features, 3)
+    assert cluster_accuracy(labels, clusters) == 1
+    assert torch.equal(clusters, kmeans_clusters(features, 3))

@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from solo_gedi.data import SampleSpace
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import DataError, MissingPackageError
 from solo_gedi.evaluation import (
     SampleFeatures,
     draw_samples,
@@ -56,8 +55,16 @@ def test_features_are_of_what_the_network_sees():
 
 
 def test_missing_inception_weights_are_named():
-    with pytest.raises(ConfigError, match="--inception-weights=nowhere.pth is not a file"):
+    with pytest.raises(DataError, match="--inception-weights=nowhere.pth is not a file"):
         inception_features("nowhere.pth")
+
+
+def test_without_torch_fidelity_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr("torchmetrics.image.fid._TORCH_FIDELITY_AVAILABLE", False)
+    with pytest.raises(MissingPackageError, match=r"pip install 'solo-gedi\[fid\]'"):
+        inception_features()
+    x = torch.randn(50, 3)
+    assert distance(x, x) == pytest.approx(0, abs=1e-4)  # which needs no Inception
 
 
 def test_fid_takes_inception_from_a_file(tmp_path, monkeypatch):
@@ -70,43 +77,46 @@ def test_fid_takes_inception_from_a_file(tmp_path, monkeypatch):
         untrained = network("inception", ["2048"], str(tmp_path / "none.pth"))
     torch.save(untrained.state_dict(), tmp_path / "inception.pth")
     features = inception_features(str(tmp_path / "inception.pth"))
-    grey = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    grey = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     colour = grey.expand(-1, 3, -1, -1)
     with torch.no_grad():
-        torch.testing.assert_close(features(grey), features(colour))
-        torch.testing.assert_close(features(grey), features(grey + 1e-5))  # bytes
-    assert features(grey).shape == (6, features.num_features)
+        found, alike = features(grey), features(torch.cat([colour, colour + 1e-5]))  # bytes
+    torch.testing.assert_close(torch.cat([found, found]), alike)
+    assert found.shape == (2, features.num_features)
     assert frechet_distance(features, [grey], [colour]) == pytest.approx(0, abs=1e-3)
 
 
-class Well(nn.Module):
-    """log p(x) = -||input||^2 / 2 up to a constant, as the only logit."""
-
-    cfg = OmegaConf.create({"method": "gedi"})
-    device = torch.device("cpu")
-
-    def forward(self, x):
-        return {"z": -x.square().sum(-1, keepdim=True) / 2}
+def well(x):
+    """log p(x) = -||x||^2 / 2 up to a constant, as the only logit."""
+    return -x.square().sum(-1, keepdim=True) / 2
 
 
-def test_samples_are_kept_on_their_way():
+def test_samples_are_kept_on_their_way(make_model):
     """Without noise every step shrinks a chain by 1 - step_size, in units of the input."""
-    space = SampleSpace(shift=(0.5, 0.5))
+    space = SampleSpace(shift=(0.5, 0.5), low=1.2, high=1.6)
     chains = torch.rand(7, 2) + 1
-    drawn = draw_samples(Well(), space, chains, (0, 1, 10), 0.1, 0.0, batch_size=3)
+    model = make_model(well, space=space, step_size=0.1, noise_std=0)
+    drawn = draw_samples(model, chains, (0, 1, 10))
     for steps, samples in drawn.items():
         torch.testing.assert_close(samples - 0.5, (chains - 0.5) * 0.9**steps)
-    boxed = draw_samples(Well(), space, chains, (1,), 0.1, 0.0, box=(1.2, 1.6))[1]
+    clipping = make_model(well, space=space, step_size=0.1, noise_std=0, clip_samples=True)
+    boxed = draw_samples(clipping, chains, (1,))[1]
     torch.testing.assert_close(boxed, drawn[1].clamp(1.2, 1.6))
 
 
-def test_long_chains_have_the_models_distribution():
+def test_long_chains_have_the_models_distribution(make_model):
     """step_size = noise_std^2 / 2 is Langevin's diffusion of the density itself: here N(0, 1)."""
     generator = torch.Generator().manual_seed(0)
     start = SampleSpace(low=-4, high=4).uniform((4000, 2), generator=generator)
-    drawn = draw_samples(
-        Well(), SampleSpace(), start, (400,), 0.3**2 / 2, 0.3, generator=generator
-    )[400]
+    model = make_model(well, step_size=0.3**2 / 2, noise_std=0.3)
+    drawn = draw_samples(model, start, (400,), generator=generator)[400]
     assert drawn.mean().abs() < 0.05
     # The discretised chain's variance is 1 / (1 - step_size / 2).
     assert drawn.var() == pytest.approx(1 / (1 - 0.045 / 2), abs=0.05)
+
+
+def test_samples_leave_the_model_as_it_was(make_model):
+    model = make_model(well).train()
+    draw_samples(model, torch.rand(3, 2), (2,))
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,27 +1,20 @@
 import pytest
 import torch
-from omegaconf import OmegaConf
-from torch import nn
 
 from solo_gedi.data import SampleSpace
 from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores
 
 
-class KnownEnergy(nn.Module):
+def known_energy(x):
     """log p(x) = -||x||^2 / 2, by one large and one vanishing logit."""
-
-    cfg = OmegaConf.create({"method": "gedi"})
-    device = torch.device("cpu")
-
-    def forward(self, x):
-        log_p = -x.square().sum(-1, keepdim=True) / 2
-        return {"z": torch.cat([log_p, log_p - 100], -1)}
+    log_p = -x.square().sum(-1, keepdim=True) / 2
+    return torch.cat([log_p, log_p - 100], -1)
 
 
-def test_scores_are_those_of_the_known_energy_in_sample_units():
+def test_scores_are_those_of_the_known_energy_in_sample_units(make_model):
     space = SampleSpace(shift=(1.0, -1.0), scale=(2.0, 0.5))
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    found = ood_scores(KnownEnergy(), space, [(x[:30], None), (x[30:], None)])
+    found = ood_scores(make_model(known_energy, space=space), [(x[:30], None), (x[30:], None)])
     torch.testing.assert_close(found["log_density"], -x.square().sum(1) / 2)
     # d log p / d sample = -input / scale
     expected = -(x / torch.tensor(space.scale)).norm(dim=1)
@@ -29,11 +22,11 @@ def test_scores_are_those_of_the_known_energy_in_sample_units():
     torch.testing.assert_close(found["max_softmax"], torch.ones(50))
 
 
-def test_auroc_is_high_where_the_density_is():
+def test_auroc_is_high_where_the_density_is(make_model):
     generator = torch.Generator().manual_seed(0)
     near = torch.randn(500, 8, generator=generator)
     far = 3 * torch.randn(500, 8, generator=generator)
-    scores = [ood_scores(KnownEnergy(), SampleSpace(), [(x, None)]) for x in (near, far)]
+    scores = [ood_scores(make_model(known_energy), [(x, None)]) for x in (near, far)]
     for name in ("log_density", "neg_grad_norm"):
         assert auroc(scores[0][name], scores[1][name]) > 0.95
         assert auroc(scores[1][name], scores[0][name]) < 0.05

@@ -1,7 +1,7 @@
 import shutil
 
-import matplotlib.pyplot as plt
 import pytest
+from matplotlib import figure as matplotlib
 
 from solo_gedi.report.page import Figure, Table, Text, write_report
 from solo_gedi.report.plots import save_figure
@@ -13,15 +13,15 @@ CHROMIUM = next(
 
 @pytest.fixture
 def page(tmp_path):
-    figure, axis = plt.subplots()
-    axis.plot([0, 1])
-    save_figure(figure, tmp_path / "line.png")
+    line = matplotlib.Figure()
+    line.subplots().plot([0, 1])
+    save_figure(line, tmp_path / "line.png")
     rows = [{"method": "gedi", "NMI": 0.123456}, {"method": "<b>swav</b>", "NMI": None, "more": 3}]
     parts = [
         Text("About", "x < y & z"),
         Table("Numbers", rows, "A note."),
         Figure("A line", tmp_path / "line.png"),
-        Figure("Again", tmp_path / "line.png", "Another note."),
+        Figure("Again", line, "Another note."),
     ]
     write_report(tmp_path / "report.html", "A <title>", parts)
     (tmp_path / "line.png").unlink()  # the page needs no other file
@@ -33,6 +33,8 @@ def test_page_escapes_what_it_is_given(page):
     assert "&lt;b&gt;swav&lt;/b&gt;" in text
     assert "x &lt; y &amp; z" in text
     assert "0.1235" in text
+    assert "None" not in text
+    assert text.count("data:image/png;base64,") == 2
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH to open the report with")

@@ -1,0 +1,361 @@
+"""A run evaluated: its numbers, its files, and what stays when it ends early."""
+
+import json
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
+
+from solo_gedi import training
+from solo_gedi.errors import CheckpointError, ConfigError, DataError, Interrupted
+from solo_gedi.evaluation import tasks
+from solo_gedi.evaluation.rows import select
+from solo_gedi.inference import load
+from solo_gedi.report import evaluate, plots
+
+QUICK = {"fid_features": "backbone", "steps": 2, "num_samples": 50}
+
+
+@pytest.fixture(autouse=True)
+def short_chains(monkeypatch):
+    monkeypatch.setattr(tasks, "IMAGE_STEPS", (0, 3))
+    monkeypatch.setattr(tasks, "POINT_STEPS", (0, 3))
+
+
+@pytest.fixture
+def run_of(trained_copy):
+    """A trained run that a test may change, and whose data need no other processes."""
+
+    def copy(*names, **more):
+        run = trained_copy(*names, **more)
+        config = json.loads((run / "args.json").read_text())
+        config["data"]["num_workers"] = 0
+        (run / "args.json").write_text(json.dumps(config))
+        return run
+
+    return copy
+
+
+@pytest.fixture
+def run(run_of):
+    return run_of("gedi")
+
+
+def written(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def contents(folder):
+    return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+def test_numbers_are_those_of_the_model_on_the_test_split(run):
+    wanted = ("clustering", "linear", "knn", "ood", "triad")
+    result = evaluate(run, wanted, overrides=["probe.max_epochs=1"])
+    assert result.metrics == written(run)
+    assert result.metrics["results"] == result.rows
+    assert {row["task"] for row in result.rows} == set(wanted)
+    assert all(row["split"] == "test" for row in result.rows)
+    assert (result.not_done, result.folder) == ({}, run)
+    about = {
+        key: result.metrics[key] for key in ("format", "status", "method", "dataset", "epochs")
+    }
+    assert list(about.values()) == [2, "finished", "gedi", "digits", 1]
+
+    model = load(run)
+    from solo_gedi.data.datasets import Digits
+
+    digits = Digits("test", False, model.transform)
+    x, labels = torch.stack([image for image, _ in digits]), [label for _, label in digits]
+    with torch.no_grad():
+        scores = model(x).scores
+    nmi = {"task": "clustering", "metric": "nmi"}
+    found = result.value(**nmi, source="model", output="cluster head")
+    assert found == pytest.approx(normalized_mutual_info_score(labels, scores.argmax(1)))
+    assert result.value(**nmi, source="kmeans", k=10) > 0
+    for batch in (64, 100):
+        assert result.value(metric="minibatch_nmi", source="model", batch=batch) >= 0
+        assert result.value(metric="minibatch_nmi_chance", source="model", batch=batch) >= 0
+
+    # log p against noise, with the noise drawn here anew
+    noise = model.space.to_input(torch.rand(x.shape) * 2 - 1)
+    with torch.no_grad():
+        log_p = torch.cat([scores, model(noise).scores]).logsumexp(1)
+    is_data = [1] * len(x) + [0] * len(noise)
+    auroc = result.value(task="ood", metric="auroc", score="log_density", against="uniform")
+    assert auroc == pytest.approx(roc_auc_score(is_data, log_p), abs=0.03)
+    assert len(select(result.rows, task="ood")) == 3 * 2
+
+    (probe,) = select(result.rows, task="linear")
+    how = {key: probe[key] for key in ("metric", "optimizer", "epochs", "batch")}
+    assert how == {"metric": "accuracy", "optimizer": "sgd", "epochs": 1, "batch": 100}
+    assert probe["lr"] == pytest.approx(0.001)
+    assert 0 < result.value(task="knn", metric="accuracy", k=20, distance="euclidean") <= 1
+    mean = result.value(task="triad", metric="log_density", of="data")
+    assert mean == pytest.approx(float(log_p[: len(x)].mean()), abs=1e-4)
+    assert result.value(task="triad", metric="feature_std", noise=0.03) > 0
+
+
+def test_report_and_pictures_lie_in_the_runs_folder(run):
+    result = evaluate(run, "ood,samples", ood="shuffled")
+    assert list(result.figures) == ["ood", "samples_fresh", "samples_buffer"]
+    assert result.metrics["figures"] == ["ood.png", "samples_fresh.png", "samples_buffer.png"]
+    assert all((run / name).stat().st_size > 1000 for name in result.metrics["figures"])
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "Higher means in-distribution" in page
+    assert "<th>score</th><th>against</th><th>split</th><th>value</th>" in page
+    assert (run / "samples" / "buffer-steps=3.png").exists()
+
+
+@pytest.mark.parametrize("method", ["swav", "barlow", "jem"])
+def test_every_method_can_be_evaluated(method, run_of):
+    wanted = "clustering,knn,ood,fid,triad,samples"
+    result = evaluate(load(run_of(method)), wanted, write=False, **QUICK)
+    assert not result.not_done
+    assert all(abs(row["value"]) < 1e6 for row in result.rows)
+    head = {"swav": "prototypes", "barlow": "projector", "jem": "cluster head"}[method]
+    assert result.value(metric="nmi", source="model", output=head) >= 0
+    assert ("samples_buffer" in result.figures) == (method == "jem")
+
+
+def test_points_are_clustered_and_mapped(run_of):
+    run = run_of("gedi", "limit_train_batches=2", suite="toy")
+    result = evaluate(run, **QUICK)
+    assert result.not_done.keys() == {"linear", "fid"}
+    assert "for images, not for points" in result.not_done["fid"]
+    assert list(result.figures) == ["clusters", "ood", "samples_fresh", "samples_buffer"]
+    assert {row["split"] for row in result.rows} == {"fresh points"}
+    assert {row["against"] for row in select(result.rows, task="ood")} == {"uniform"}
+
+
+def test_distance_on_other_features_is_not_called_fid(run):
+    for features in ("backbone", str(run)):
+        options = {"steps": 3, "start": "buffer", "num_samples": 60}
+        result = evaluate(run, "fid", fid_features=features, **options)
+        (row,) = result.rows
+        assert row.pop("value") > 0
+        assert row == {
+            **{"task": "fid", "metric": "frechet_distance", "features": features},
+            **{"samples": 60, "steps": 3, "start": "buffer", "split": "test"},
+        }
+
+
+def test_what_cannot_be_done_is_named_and_the_rest_goes_on(run_of, tmp_path, caplog):
+    (tmp_path / "other.pth").write_text("not weights")
+    (tmp_path / "empty").mkdir()
+    caplog.set_level("INFO", "solo_gedi")
+    run = run_of("swav")
+    ood = "custom:empty,uniform,moons"
+    result = evaluate(run, "fid,ood,clustering", inception_weights="other.pth", ood=ood)
+    assert {row["task"] for row in result.rows} == {"clustering", "ood"}
+    assert {row["against"] for row in select(result.rows, task="ood")} == {"uniform"}
+    assert "Inception weights of FID could not be loaded" in result.not_done["fid"]
+    assert "data.val_path=empty" in result.not_done["ood"]
+    assert "points cannot be told from images" in result.not_done["ood"]
+    assert "not done" in caplog.text
+    assert "--inception-weights" in (run / "report.html").read_text()
+    again = evaluate(run, "ood", ood="shuffled")
+    assert again.metrics["not_done"].keys() == {"fid"}
+
+
+def test_what_nothing_could_be_done_of_ends_with_the_reason(run_of):
+    run = run_of("swav")
+    before = contents(run)
+    with pytest.raises(ConfigError, match="nothing could be done.*swav has no replay buffer"):
+        evaluate(run, "fid", start="buffer", fid_features="backbone")
+    (run / "empty").mkdir()
+    with pytest.raises(DataError, match="nothing could be done.*empty"):
+        evaluate(run, "ood", ood=f"custom:{run / 'empty'}")
+    (run / "empty").rmdir()
+    assert contents(run) == before
+
+
+def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image_folder):
+    folder = image_folder(size=40)
+    result = evaluate(run, "ood", ood=f"custom:{folder}", write=False)
+    assert len(result.rows) == 3
+    assert select(result.rows, against="custom", path=str(folder)) == result.rows
+    labels = [text.get_text() for text in result.figures["ood"].axes[0].get_legend().get_texts()]
+    assert labels == ["digits", "images"]
+
+
+def test_the_config_can_be_changed_and_a_misspelt_key_is_refused(run):
+    result = evaluate(run, "clustering", overrides=["data.test_path=val"], write=False)
+    assert {row["split"] for row in result.rows} == {"val"}
+    assert result.metrics["config"]["data"]["val_path"] == "val"
+    for wrong, message in (
+        ("data.tset_path=val", "tset_path"),
+        ("data.num_workers=-1", "data.num_workers must be"),
+        ("probe=3", "probe.key=value"),
+        ("data={", "data={"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            evaluate(run, "clustering", overrides=[wrong])
+    assert not (run / "metrics.json").exists()
+
+
+def test_diverged_weights_are_refused(run):
+    (checkpoint,) = run.glob("*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    state["state_dict"]["projector.layers.0.bias"][0] = float("nan")
+    torch.save(state, checkpoint)
+    with pytest.raises(CheckpointError, match="layers.0.bias .* not finite"):
+        evaluate(run)
+    assert not (run / "metrics.json").exists()
+
+
+def test_nothing_is_written_where_nothing_is_wanted(run):
+    before = contents(run)
+    model = load(run)
+    config = json.dumps(model.config)
+    options = {"overrides": ["probe.max_epochs=1", "data.test_path=val"], "write": False}
+    result = evaluate(model, "linear,knn,samples", **options)
+    assert select(result.rows, task="linear", epochs=1)
+    assert list(result.figures) == ["samples_fresh", "samples_buffer"]
+    assert result.folder is None
+    assert contents(run) == before
+    assert json.dumps(model.config) == config
+
+
+def test_a_result_shows_itself(run):
+    result = evaluate(run, "knn,fid", start="buffer", **QUICK)
+    lines = repr(result).splitlines()
+    assert lines[0] == f"Result of gedi on digits, 1 epochs, in {run}:"
+    assert lines[1].startswith("  knn: accuracy 0.")
+    assert "weighted kNN on the features, k=20" in lines[1]
+    with pytest.raises(LookupError, match="2 rows have"):
+        result.value(split="test")
+    with pytest.raises(LookupError, match="0 rows have"):
+        result.value(task="linear")
+
+
+class TestSecondEvaluation:
+    def test_it_adds_to_the_first_and_replaces_what_it_measured_again(self, run):
+        first = evaluate(run, "triad,samples").metrics
+        metrics = written(run)
+        metrics["seconds"] = {"pretrain": 3.0}
+        for row in metrics["results"]:
+            row["value"] = -1.0
+        (run / "metrics.json").write_text(json.dumps(metrics))
+        (run / "samples_buffer.png").unlink()
+        second = evaluate(run, "ood,triad", ood="uniform")
+        assert second.metrics == written(run)
+        assert len(select(second.metrics["results"], task="ood")) == 3
+        assert select(second.metrics["results"], task="triad") == first["results"]
+        assert second.metrics["figures"] == ["samples_fresh.png", "ood.png"]
+        assert second.metrics["seconds"] == {"pretrain": 3.0}
+        assert {row["task"] for row in second.rows} == {"ood", "triad"}
+        page = (run / "report.html").read_text()
+        assert "Samples from fresh chains" in page
+        assert "Failure modes" in page
+
+    def test_another_checkpoint_starts_anew(self, run):
+        evaluate(run, "triad")
+        (first,) = run.glob("*-ep=0.ckpt")
+        state = torch.load(first, weights_only=True)
+        torch.save({**state, "epoch": 1}, first.with_name(first.name.replace("ep=0", "ep=1")))
+        metrics = evaluate(run, "ood").metrics
+        assert metrics["epochs"] == 2
+        assert {row["task"] for row in metrics["results"]} == {"ood"}
+        assert not (run / "metrics-1.json").exists()
+
+    @pytest.mark.parametrize("old", ['{"results": [{"protocol": "argmax"}]}', "[]", "{"])
+    def test_a_file_of_another_format_is_kept(self, run, old):
+        (run / "metrics.json").write_text(old)
+        metrics = evaluate(run, "triad").metrics
+        assert (run / "metrics-1.json").read_text() == old
+        assert metrics == written(run)
+        assert {row["task"] for row in metrics["results"]} == {"triad"}
+
+
+class TestEarlyEnd:
+    def test_a_signal_in_the_probe_keeps_what_is_done(self, run, monkeypatch):
+        stopped = SimpleNamespace(interrupted=signal.SIGTERM, folder=run / "linear", metrics={})
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "linear", lambda cfg: stopped)
+            with pytest.raises(Interrupted, match=f"what was done before is in {run}") as ended:
+                evaluate(run, "triad,linear,ood")
+        assert ended.value.signal == signal.SIGTERM
+        metrics = written(run)
+        assert metrics["status"] == "interrupted"
+        assert {row["task"] for row in metrics["results"]} == {"triad"}
+        assert metrics["not_done"].keys() == {"linear", "ood"}
+        assert "probe was stopped" in metrics["not_done"]["linear"]
+        assert metrics["not_done"]["ood"] == "not reached: linear interrupted"
+        result = evaluate(run, "linear,ood", overrides=["probe.max_epochs=1"])
+        assert result.metrics["status"] == "finished"
+        assert "reason" not in result.metrics
+        assert not result.metrics["not_done"]
+        assert {row["task"] for row in result.metrics["results"]} == {"triad", "linear", "ood"}
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_in_any_task_keeps_what_is_done(self, run, monkeypatch, number):
+        def killed(subject):
+            os.kill(os.getpid(), number)
+            yield from ()
+
+        before = signal.getsignal(number)
+        monkeypatch.setitem(tasks.TASKS, "knn", killed)
+        with pytest.raises(Interrupted) as ended:
+            evaluate(run, "triad,knn")
+        assert ended.value.signal == number
+        assert {row["task"] for row in written(run)["results"]} == {"triad"}
+        assert signal.getsignal(number) is before
+
+    def test_a_fault_of_ours_keeps_its_traceback_and_what_is_done(self, run, monkeypatch):
+        def broken(subject):
+            yield from subject.rows("knn", {"accuracy": 0.5}, k=1, distance="cosine")
+            raise ZeroDivisionError("division by zero")
+
+        monkeypatch.setitem(tasks.TASKS, "knn", broken)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(run, "triad,knn,ood")
+        metrics = written(run)
+        assert (metrics["status"], metrics["reason"]) == (
+            "failed",
+            "ZeroDivisionError: division by zero",
+        )
+        assert {row["task"] for row in metrics["results"]} == {"triad", "knn"}
+        assert metrics["not_done"]["ood"] == "not reached: knn failed"
+
+    def test_a_picture_that_cannot_be_drawn_loses_no_number(self, run, monkeypatch):
+        def broken(picture):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(plots, "draw", broken)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(run, "ood")
+        assert {row["task"] for row in written(run)["results"]} == {"ood"}
+
+    def test_where_nothing_is_done_nothing_is_written(self, run, monkeypatch):
+        def killed(subject):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield from ()
+
+        before = contents(run)
+        monkeypatch.setitem(tasks.TASKS, "knn", killed)
+        with pytest.raises(Interrupted):
+            evaluate(run, "knn,triad")
+        assert contents(run) == before
+
+
+def test_a_model_without_a_folder_is_not_written_anywhere(run):
+    model = load(run)
+    model.checkpoint = None
+    with pytest.raises(ConfigError, match="write=False"):
+        evaluate(model, "triad")
+    assert evaluate(model, "triad", write=False).rows
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(run, monkeypatch):
+    def refuse(folder, setting):
+        raise ConfigError(f"{setting}: cannot write to {folder}: Read-only file system")
+
+    monkeypatch.setattr("solo_gedi.report.result.check_folder", refuse)
+    monkeypatch.setitem(tasks.TASKS, "triad", lambda subject: pytest.fail("it began"))
+    with pytest.raises(ConfigError, match="the run's folder: cannot write to"):
+        evaluate(run, "triad")
