@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from solo_gedi.core import EnergyHead, input_gradient, log_density
+from solo_gedi.core import EnergyHead, input_gradient, input_score, log_density
 
 
 def test_log_density_is_the_log_of_the_summed_exponentials():
@@ -96,6 +96,27 @@ def test_input_gradient_needs_no_trainable_parameter():
     head.requires_grad_(False)
     frozen = input_gradient(lambda x: log_density(head(x)), x)
     torch.testing.assert_close(frozen, trainable)
+
+
+def test_input_score_is_the_input_gradient_with_its_graph():
+    torch.manual_seed(0)
+    head, x = EnergyHead(2, 8, 3), torch.randn(6, 2, requires_grad=True)
+    score = input_score(log_density(head(x)), x)
+    _, grad = input_gradient(lambda x: log_density(head(x)), x)
+    torch.testing.assert_close(score.detach(), grad)
+    score.square().sum().backward()
+    assert head.layers[0].weight.grad.any()
+
+
+def test_input_gradient_of_stacked_networks_is_each_ones_own():
+    torch.manual_seed(0)
+    heads, x = [EnergyHead(2, 8, 3) for _ in range(4)], torch.randn(6, 4, 2)
+    log_p, grad = input_gradient(
+        lambda x: torch.stack([log_density(head(x[:, k])) for k, head in enumerate(heads)], 1), x
+    )
+    for k, head in enumerate(heads):
+        own = input_gradient(lambda x, head=head: log_density(head(x)), x[:, k])
+        torch.testing.assert_close((log_p[:, k], grad[:, k]), own)
 
 
 def test_head_keeps_single_precision_under_autocast():

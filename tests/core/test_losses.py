@@ -78,6 +78,11 @@ def test_prior_loss_is_the_cross_entropy_of_eq_3(n, c):
     assert prior_loss(logits, prior).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_gathering_changes_nothing_where_there_is_one_process():
+    logits = random_logits(8, 5)
+    assert torch.equal(prior_loss(logits, gather_distributed=True), prior_loss(logits))
+
+
 @pytest.mark.parametrize(("n", "c"), SHAPES)
 def test_generative_loss_is_the_difference_of_mean_log_densities(n, c):
     data, samples = random_logits(n, c, 0), random_logits(n + 3, c, 1)

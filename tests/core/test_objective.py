@@ -5,8 +5,10 @@ import solo_gedi.core.objective
 from solo_gedi.core import (
     GEDIObjective,
     generative_loss,
+    input_score,
     invariance_loss,
     log_density,
+    objective_inputs,
     prior_loss,
 )
 
@@ -66,7 +68,7 @@ def test_gradient_of_the_loss_reaches_every_input(inputs):
 def test_a_term_of_weight_zero_is_neither_computed_nor_returned(
     inputs, monkeypatch, off, function, unneeded
 ):
-    def refuse(*args):
+    def refuse(*args, **kwargs):
         raise AssertionError(f"{function} was called")
 
     monkeypatch.setattr(solo_gedi.core.objective, function, refuse)
@@ -142,3 +144,52 @@ def test_an_objective_without_a_term_is_refused(energy_l2):
 def test_energy_l2_without_the_generative_term_is_refused():
     with pytest.raises(ValueError, match="energy_l2 needs the generative term"):
         GEDIObjective(gen=0.0, energy_l2=0.1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "names"),
+    [
+        ({}, {"logits", "view_logits", "sample_log_density", "data_log_density"}),
+        ({"gen": 0}, {"logits", "view_logits"}),
+        ({"inv": 0}, {"logits", "sample_log_density", "data_log_density"}),
+        ({"inv": 0, "gen": 0}, {"logits"}),
+        (
+            {"inv": 0, "grad_penalty": 1},
+            {"logits", "sample_log_density", "data_log_density", "data_score"},
+        ),
+    ],
+)
+def test_a_step_gives_the_objective_what_its_terms_need_and_no_more(weights, names):
+    objective = GEDIObjective(**weights)
+    x = torch.randn(N, 2, requires_grad=True)
+    views = [x @ torch.randn(2, C), torch.randn(N, C)]
+    inputs = objective_inputs(objective, views, torch.randn(N), x=x)
+    assert inputs.keys() == names
+    assert objective(**inputs)["loss"].isfinite()
+
+
+def test_the_data_of_a_step_have_the_density_of_their_logits_unless_it_is_given():
+    objective = GEDIObjective(grad_penalty=1.0)
+    torch.manual_seed(0)
+    x, weight = torch.randn(N, 2, requires_grad=True), torch.randn(2, C)
+    views, samples = [x @ weight, torch.randn(N, C)], torch.randn(N)
+    own = objective_inputs(objective, views, samples, x=x)
+    torch.testing.assert_close(own["data_log_density"], log_density(views[0]))
+    torch.testing.assert_close(own["data_score"], input_score(log_density(x @ weight), x))
+    given = objective_inputs(objective, views, samples, 3 * x.sum(1), x=x)
+    torch.testing.assert_close(given["data_log_density"], 3 * x.sum(1))
+    torch.testing.assert_close(given["data_score"], torch.full((N, 2), 3.0))
+
+
+def test_stacked_networks_have_each_its_own_objective():
+    torch.manual_seed(0)
+    objective = GEDIObjective(energy_l2=0.1, grad_penalty=0.2)
+    weights, x = torch.randn(3, 2, C), torch.randn(3, N, 2, requires_grad=True)
+    views, samples = [x @ weights, torch.randn(3, N, C)], torch.randn(3, N)
+    inputs = objective_inputs(objective, views, samples, x=x)
+    losses = torch.func.vmap(lambda one: objective(**one)["loss"])(inputs)
+    for k in range(3):
+        x_k = x[k].detach().requires_grad_()
+        of_k = [x_k @ weights[k], views[1][k]]
+        one = objective_inputs(objective, of_k, samples[k], x=x_k)
+        torch.testing.assert_close(losses[k], objective(**one)["loss"])

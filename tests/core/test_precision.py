@@ -71,6 +71,20 @@ def test_cosine_is_that_of_the_two_gradients(log_p):
     assert gradient_cosine(lambda x: -log_p(x) if in_bf16() else log_p(x), x) < -0.99
 
 
+def test_cosine_of_stacked_networks_is_the_mean_over_all_chains(log_p):
+    x = torch.randn(50, 3, 8, generator=torch.Generator().manual_seed(0))
+    # One network of three turns its gradient round in bf16.
+    signs = torch.tensor([1.0, 1.0, -1.0])
+
+    def stacked(x):
+        each = torch.stack([log_p(x[:, k]) for k in range(3)], 1)
+        return each * signs if in_bf16() else each
+
+    cosines = [gradient_cosine(log_p, x[:, k]) for k in range(3)]
+    expected = (cosines[0] + cosines[1] - cosines[2]) / 3
+    assert gradient_cosine(stacked, x) == pytest.approx(expected, abs=1e-5)
+
+
 def slower(log_p, slow):
     def fn(x):
         if slow():

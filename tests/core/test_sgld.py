@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from solo_gedi.core import EnergyHead, evaluation_mode, langevin_step, log_density, sample_sgld
-from solo_gedi.core.sgld import clip_norm
+from solo_gedi.core import (
+    EnergyHead,
+    evaluation_mode,
+    langevin_step,
+    log_density,
+    mixes_batch,
+    sample_sgld,
+)
+from solo_gedi.core.sgld import chain_norms, clip_norm
 
 
 def seeded(seed):
@@ -225,6 +232,25 @@ def test_clipped_gradients_keep_their_direction_and_are_no_longer_than_the_bound
     assert torch.equal(clip_norm(torch.zeros(2, 2), bound), torch.zeros(2, 2))
 
 
+@given(st.floats(0.01, 100), st.integers(0, 100))
+@settings(deadline=None, max_examples=30)
+def test_stacked_gradients_are_clipped_network_by_network(bound, seed):
+    grad = 10 * torch.randn(6, 4, 3, 2, generator=seeded(seed), dtype=torch.float64)
+    clipped = clip_norm(grad, bound, chain_dims=2)
+    alone = [clip_norm(grad[:, k], bound) for k in range(4)]
+    torch.testing.assert_close(clipped, torch.stack(alone, 1))
+    norms = [chain_norms(grad[:, k]) for k in range(4)]
+    torch.testing.assert_close(chain_norms(grad, chain_dims=2), torch.stack(norms, 1))
+
+
+def test_chains_of_stacked_networks_are_clipped_each_by_its_own_gradient():
+    slopes = torch.tensor([[1e4, 0.0], [0.0, 2.0]])
+    x = torch.randn(6, 2, 2, generator=seeded(0))
+    moved = sample_sgld(lambda x: (x * slopes).sum(-1), x, 3, 0.1, 0.0, max_grad_norm=5.0)
+    shifts = torch.tensor([[1.5, 0.0], [0.0, 0.6]])
+    torch.testing.assert_close(moved - x, shifts.expand(6, 2, 2), atol=1e-5, rtol=0)
+
+
 def test_chains_move_no_further_than_the_clipped_gradient_and_stay_in_their_box():
     x = torch.randn(6, 2, generator=seeded(0))
 
@@ -300,3 +326,12 @@ def test_chains_in_evaluation_mode_leave_batch_norm_alone_and_do_not_meet():
     # The contrast: in training mode the chains move the statistics.
     sample_sgld(net, x, 3, 0.1, 0.0)
     assert not torch.equal(statistics()["rest.1.running_mean"], before["rest.1.running_mean"])
+
+
+def test_batch_norm_mixes_a_batch_and_so_does_a_layer_that_says_so():
+    class Mixing(nn.Identity):
+        mixes_batch = True
+
+    assert mixes_batch(Net())
+    assert mixes_batch(nn.Sequential(nn.Linear(2, 2), Mixing()))
+    assert not mixes_batch(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.GroupNorm(1, 2)))

@@ -27,6 +27,21 @@ def test_weights_that_are_zero_or_not_finite_stay_so(value):
     assert torch.equal(weight.isfinite(), torch.full((4, 3), value == 0))
 
 
+def test_layers_that_stack_matrices_take_part():
+    class Stack(nn.Module):
+        is_matrix_stack = True
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 5, 7))
+
+    torch.manual_seed(0)
+    network = nn.Sequential(Stack(), nn.BatchNorm1d(7))
+    limit_spectral_norms(network, 0.5)
+    torch.testing.assert_close(largest(network[0].weight.detach()), torch.full((3,), 0.5))
+    assert torch.equal(network[1].weight, torch.ones(7))
+
+
 def test_every_layer_of_a_network_is_bounded_in_any_memory_format():
     torch.manual_seed(0)
     convolutions = [nn.Conv2d(1, 3, 3), nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)]
