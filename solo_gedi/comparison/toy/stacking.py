@@ -1,4 +1,4 @@
-"""Several networks of one shape, run as one: small ones cost more overhead than arithmetic."""
+"""Runs several small networks of one shape as one, since each alone is mostly overhead."""
 
 import copy
 from collections.abc import Sequence
@@ -13,9 +13,14 @@ class StackedLinear(nn.Module):
     """Linear layers of k networks, (k, n, in) -> (k, n, out).
 
     Args:
-        layers: one of each network.
-            Weight-normed ones, as SwAV's prototypes are, must have weights of norm 1.
+        layers: one of each network. Weight-normed ones, as SwAV's prototypes are, must have
+            weights of norm 1.
+
+    Attributes:
+        weight: (k, in, out).
     """
+
+    is_matrix_stack = True  # for `limit_spectral_norms`
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -39,7 +44,7 @@ class StackedLinear(nn.Module):
 
 
 def _weight(layer: nn.Linear) -> Tensor:
-    """What is trained: of a weight-normed layer its direction, of any length."""
+    """The trained weight; that of a weight-normed layer is a direction of any length."""
     return getattr(layer, "weight_v", layer.weight)
 
 
@@ -50,6 +55,7 @@ class StackedBatchNorm(nn.Module):
         layers: one of each network.
     """
 
+    mixes_batch = True  # for `core.mixes_batch`
     running_mean: Tensor
     running_var: Tensor
 
@@ -63,7 +69,7 @@ class StackedBatchNorm(nn.Module):
             self.register_buffer(name, torch.stack(values))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; networks and features side by side are features to torch's own batch norm."""
+        """Normalise; torch's own batch norm takes all networks' features as features of one."""
         k, n, d = x.shape
         flat = F.batch_norm(
             x.transpose(0, 1).reshape(n, k * d),
@@ -85,12 +91,15 @@ class StackedBatchNorm(nn.Module):
 
 
 def stack(networks: Sequence[nn.Module]) -> nn.Module:
-    """One network that runs several of the same shape, each on its own points (k, n, d).
+    """One network that runs k of the same architecture, each on its own points.
 
-    Linear layers and batch norm are stacked; every other module must do the same to each point.
+    Linear layers and batch norm are stacked; every other module must treat all points alike.
 
     Args:
         networks: of one architecture; they keep their weights.
+
+    Returns:
+        A network (k, n, in) -> (k, n, out) with copies of their weights.
     """
     first = networks[0]
     if isinstance(first, nn.Linear):
@@ -106,7 +115,12 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
 
 
 def unstack(stacked: nn.Module, networks: Sequence[nn.Module]) -> None:
-    """Write a stacked network's weights back into the networks it was made of."""
+    """Write a stacked network's weights back into the networks it was made of.
+
+    Args:
+        stacked: as `stack` returned it.
+        networks: the k networks; their weights and running statistics change.
+    """
     if isinstance(stacked, StackedLinear | StackedBatchNorm):
         stacked.unstack(networks)  # type: ignore[arg-type]
     for name, child in stacked.named_children():

@@ -1,14 +1,16 @@
 """The toy study (Table 2): one method on moons or circles, all seeds as one stacked network.
 
-The same configs, objective, sampler, buffer and networks as under `solo-gedi pretrain`, in a bare
+The configs, objective, sampler and networks are those of `solo_gedi.training.pretrain`, in a bare
 loop: at this size a Trainer's bookkeeping would cost more than the training.
 """
 
+import copy
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,34 +21,37 @@ from torch.func import vmap
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from solo_gedi import hosts
-from solo_gedi.comparison.toy.stacking import StackedLinear, stack, unstack
+from solo_gedi.comparison.toy.stacking import stack, unstack
 from solo_gedi.core import (
     ReplayBuffer,
+    Sampler,
     evaluation_mode,
-    limit_spectral_norm,
+    limit_spectral_norms,
     log_density,
-    sample_sgld,
+    mixes_batch,
+    objective_inputs,
 )
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods import GEDI, sample_space
-from solo_gedi.training.callbacks.divergence_guard import LIMIT
+from solo_gedi.methods import sample_space
+from solo_gedi.training.callbacks.divergence_guard import LIMIT, beyond, broken_weight
 
 CHECK_EVERY = 1000  # iterations
 
-POINTS_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's calls are slow
+BATCHES_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's calls are slow
 
-# Settings that only `solo-gedi pretrain` can change.
+# Settings that only `pretrain` can change.
 _FIXED = {
     "precision": "32-true",
     "accumulate_grad_batches": 1,
     "gradient_clip_val": 0,
     "max_steps": -1,
     "optimizer.kwargs": {},
+    "method_kwargs.sgld.compile": False,
 }
 
-# (outputs of the views, each (k, n, c); what else the objective takes of k networks) -> (k,)
-Loss = Callable[[list[Tensor], dict[str, Tensor]], Tensor]
+# Outputs of the views, each (k, n, c) -> loss of each network (k,).
+Loss = Callable[[list[Tensor]], Tensor]
 
 
 class _UnitLength(nn.Module):
@@ -57,72 +62,83 @@ class _UnitLength(nn.Module):
 
 
 def scorer(model: hosts.BaseMethod) -> nn.Module:
-    """The part of a method between points and the scores whose argmax is the cluster.
+    """The part of a method that maps points to the scores whose argmax is the cluster.
 
-    It shares the method's own layers.
+    Args:
+        model: with a backbone and a projector, perhaps prototypes; its layers are shared.
     """
     layers = [model.backbone, model.projector]
-    if model.cfg.method == "swav":
+    if hasattr(model, "prototypes"):
         layers += [_UnitLength(), model.prototypes]
     return nn.Sequential(*layers)
 
 
-def loss_of(model: Any) -> tuple[Loss, int]:
-    """A method's loss for k networks at once, and how many views it looks at.
+def baseline_loss(model: Any) -> Loss:
+    """The loss that solo-learn's SwAV or Barlow Twins has on two views, for k networks at once.
+
+    Args:
+        model: the method; `prototypes` and `sk_iters` mark SwAV's loss, `lamb` Barlow Twins'.
 
     Raises:
-        ConfigError: for a method that the toy study does not have.
+        ConfigError: for a method with another loss.
     """
-    if isinstance(model, GEDI):
-        objective = model.objective
-
-        def gedi(views: list[Tensor], densities: dict[str, Tensor]) -> Tensor:
-            given = {"logits": views[0], **densities}
-            if objective.needs_view:
-                given["view_logits"] = views[1]
-            return vmap(lambda one: objective(**one)["loss"])(given)
-
-        return gedi, 2 if objective.needs_view else 1
-    if model.cfg.method == "swav":
+    if hasattr(model, "prototypes") and hasattr(model, "sk_iters"):
         assign = hosts.SinkhornKnopp(model.sk_iters, model.sk_epsilon)
 
         def swav(views: list[Tensor]) -> Tensor:
             return hosts.swav_loss(views, [assign(scores) for scores in views], model.temperature)
 
-        return lambda views, _: vmap(swav)(views), 2
-    if model.cfg.method == "barlow_twins":
+        return vmap(swav)
+    if hasattr(model, "lamb"):
 
-        def barlow(views: list[Tensor], _: dict[str, Tensor]) -> Tensor:
+        def barlow(views: list[Tensor]) -> Tensor:
             # solo-learn's loss has a batch norm inside, which vmap does not take.
             pairs = zip(*views, strict=True)
             losses = [hosts.barlow_loss(*pair, model.lamb, model.scale_loss) for pair in pairs]
             return torch.stack(losses)
 
-        return barlow, 2
+        return barlow
     raise ConfigError(f"the toy study has no method={model.cfg.method!r}; pretrain can run it")
 
 
+def deal(points: Tensor, labels: Tensor, batches: int) -> Tensor:
+    """Deal points out to batches, each with equal numbers of every class up to one.
+
+    So does scikit-learn for a batch that it draws alone.
+
+    Args:
+        points: (batches * n, d).
+        labels: (batches * n,) classes.
+        batches: how many.
+
+    Returns:
+        (batches, n, d).
+    """
+    by_class = points[labels.argsort(stable=True)]
+    return by_class.view(-1, batches, points.shape[1]).transpose(0, 1).contiguous()
+
+
 class ToyTraining:
-    """Trains one network a seed.
+    """Trains one network per seed.
 
     The seeds share one stream of random numbers after the networks' initialisation, so that the
     same seeds together give the same numbers.
 
     Args:
-        cfg: parsed config of a pretraining run on points.
+        cfg: parsed config of a pretraining run on points; not changed.
         seeds: one network each.
 
     Attributes:
-        models: the methods, one a seed, with what was learned once `run` has returned.
-        chains: (chains, k, 2) of the replay buffer; None without the generative term.
-        seconds: where the time went.
-        diverged: seed -> what was found to have run away, and when. Unlike `solo-gedi pretrain`,
-            the toy study does not recover; with `divergence.policy=ignore` energies may be of any
-            size that is finite.
+        cfg: the config with the method's defaults.
+        models: the methods, one per seed; they hold the trained weights once `run` has returned.
+        sampler: one slot holds a chain of every network; None without the generative term.
+        seconds: time spent, by part of a step.
+        diverged: seed -> when its network diverged, and how. Unlike `pretrain`, the toy study does
+            not recover; with `divergence.policy=ignore` energies may be of any finite size.
 
     Raises:
-        ConfigError: if the config is not one of points, or has a setting that is left to
-            `solo-gedi pretrain`.
+        ConfigError: if the config is not one of points, or has a setting that only `pretrain`
+            supports.
     """
 
     def __init__(self, cfg: DictConfig, seeds: Sequence[int]) -> None:
@@ -137,49 +153,55 @@ class ToyTraining:
                 "warmup_cosine and scheduler.warmup_epochs=0"
             )
         for key, only in _FIXED.items():
-            if (given := OmegaConf.select(cfg, key, default=only)) not in (only, None):
-                raise ConfigError(f"the toy study has {key}={only}, got {given}; pretrain has it")
-        self.cfg, self.seeds, self.points = cfg, list(seeds), points
-        self.models = []
+            if (value := OmegaConf.select(cfg, key, default=only)) not in (only, None):
+                raise ConfigError(f"the toy study has {key}={only}, got {value}; pretrain has it")
+        self.seeds, self.points = list(seeds), points
+        self.models: list[Any] = []
         for seed in seeds:
             torch.manual_seed(seed)
-            self.models.append(hosts.METHODS[cfg.method](cfg))
+            self.models.append(hosts.METHODS[cfg.method](copy.deepcopy(cfg)))
+        first = self.models[0]
+        self.cfg = first.cfg
         self.network = stack([scorer(model) for model in self.models]).train()
-        self.mixes_batch = any("BatchNorm" in type(m).__name__ for m in self.network.modules())
-        self.loss, self.num_views = loss_of(self.models[0])
-        optimizer = cfg.optimizer
+        self.mixes_batch = mixes_batch(self.network)
+        self.objective = first.objective if getattr(first, "has_energy", False) else None
+        self.space = sample_space(cfg)
+        self.sampler: Sampler | None = None
+        self.num_views = 2
+        if self.objective is None:
+            self.loss = baseline_loss(first)
+        else:
+            self.num_views = first.num_views
+            if self.objective.needs_samples:
+                self.sampler = self._new_sampler()
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), optimizer.lr, weight_decay=optimizer.weight_decay
+            self.network.parameters(), cfg.optimizer.lr, weight_decay=cfg.optimizer.weight_decay
         )
         self.iterations = cfg.limit_train_batches * cfg.max_epochs
         self.schedule = (
             CosineAnnealingLR(self.optimizer, self.iterations, scheduler.min_lr) if cosine else None
         )
-        self.space = sample_space(cfg)
-        self.buffer: ReplayBuffer | None = None
-        first = self.models[0]
-        self.needs_score = isinstance(first, GEDI) and first.objective.needs_score
-        if isinstance(first, GEDI) and first.objective.needs_samples:
-            self.sgld = first.sgld
-            # One slot holds a chain of every network.
-            self.buffer = ReplayBuffer(
-                self.sgld.buffer_size,
-                (len(seeds), 2),
-                self.sgld.reinit_prob,
-                self.space.uniform,
-            )
-        self._ahead: list[Tensor] = []
+        self._ahead: Iterator[Tensor] = iter(())
         self.seconds: dict[str, float] = defaultdict(float)
         self.diverged: dict[int, str] = {}
         divergence = cfg.get("divergence") or {}
         ignored = divergence.get("policy") == "ignore"
         self.limit = math.inf if ignored else divergence.get("limit", LIMIT)
-        self._data_logits: Tensor | None = None  # (k, n, c) of the last step, with the energy
+        self._data_log_density: Tensor | None = None  # (k, n) of the last step
+
+    def _new_sampler(self) -> Sampler:
+        settings = self.models[0].sgld
+        if settings.precision == "auto":  # networks this small gain nothing from bf16
+            settings = replace(settings, precision="fp32")
+        shape = (len(self.seeds), 2)
+        size, restart = settings.buffer_size, settings.reinit_prob
+        buffer = ReplayBuffer(size, shape, restart, self.space.uniform)
+        return Sampler(settings, buffer, self.space.box)
 
     @property
     def chains(self) -> Tensor | None:
         """The replay buffer's, (chains, k, 2)."""
-        return None if self.buffer is None else self.buffer.chains
+        return None if self.sampler is None else self.sampler.buffer.chains
 
     def run(self, report: Callable[[int], None] = lambda iteration: None) -> None:
         """Train for as many iterations as the config's epochs have.
@@ -197,51 +219,66 @@ class ToyTraining:
         unstack(self.network, [scorer(model) for model in self.models])
 
     def step(self, freeze_prototypes: bool = False) -> None:
-        """One iteration of Algorithm 1, or of a baseline's, for every network."""
-        batch_size, noise = self.cfg.optimizer.batch_size, self.cfg.method_kwargs.input_noise_std
+        """One iteration of Algorithm 1, or of a baseline's, for every network.
+
+        Args:
+            freeze_prototypes: leave the last layer, SwAV's prototypes, as it is.
+        """
+        kwargs, n = self.cfg.method_kwargs, self.cfg.optimizer.batch_size
         with self._clock("data"):
-            x = self._fresh_points(batch_size)
+            x, noise = self.fresh_points(n), kwargs.input_noise_std
             views = [self.space.add_noise(x, noise) for _ in range(self.num_views)]
         with self._clock("sampler"):
-            samples = [self._draw(batch_size)] if self.buffer is not None else []
+            samples = self._draw(n)
         with self._clock("forward"):
-            if self.needs_score:
-                views[0].requires_grad_()
-            outputs = self._forward([*views, *samples])
-            densities = {}
-            if samples:
-                densities["sample_log_density"] = log_density(outputs.pop())
-                self._data_logits = outputs[0].detach()
-            if self.needs_score:
-                log_p = log_density(outputs[0]).sum()
-                (score,) = torch.autograd.grad(log_p, views[0], create_graph=True)
-                densities["data_score"] = score
-            loss = self.loss(outputs, densities).sum()
+            loss = self._losses(views, samples).sum()
         with self._clock("backward"):
             self.optimizer.zero_grad()
             loss.backward()
         with self._clock("optimizer"):
-            if freeze_prototypes and self.cfg.method == "swav":
+            if freeze_prototypes:
                 for parameter in self.network[-1].parameters():  # type: ignore[index]
                     parameter.grad = None
             self.optimizer.step()
-            if limit := self.cfg.method_kwargs.get("max_spectral_norm"):
-                for layer in self.network.modules():
-                    if isinstance(layer, StackedLinear):
-                        limit_spectral_norm(layer.weight, limit)
+            if limit := kwargs.get("max_spectral_norm"):
+                limit_spectral_norms(self.network, limit)
             if self.schedule is not None:
                 self.schedule.step()
 
-    def _fresh_points(self, n: int) -> Tensor:
+    def fresh_points(self, n: int) -> Tensor:
         """New points for every network, (k, n, 2)."""
-        if not self._ahead:
-            batches = POINTS_AHEAD * len(self.seeds)
-            points, labels = self.points(n * batches)
-            # Sorted by class before they are dealt out: every batch gets as many of each class
-            # as one that is drawn alone.
-            dealt = points[labels.argsort(stable=True)].view(n, batches, -1).transpose(0, 1)
-            self._ahead = list(dealt.contiguous().split(len(self.seeds)))
-        return self._ahead.pop()
+        batch = next(self._ahead, None)
+        if batch is None:
+            batches = BATCHES_AHEAD * len(self.seeds)
+            dealt = deal(*self.points(n * batches), batches)
+            self._ahead = iter(dealt.split(len(self.seeds)))
+            batch = next(self._ahead)
+        return batch
+
+    def _draw(self, n: int) -> list[Tensor]:
+        """Samples of every network, (k, n, 2), if the method needs them."""
+        if self.sampler is None:
+            return []
+
+        def density(x: Tensor) -> Tensor:  # (n, k, 2) -> (n, k)
+            return log_density(self.network(x.transpose(0, 1))).T
+
+        with evaluation_mode(self.network):
+            return [self.sampler.draw(density, n).transpose(0, 1)]
+
+    def _losses(self, views: list[Tensor], samples: list[Tensor]) -> Tensor:
+        """The loss of each network (k,), from views and samples (k, n, 2)."""
+        objective = self.objective
+        if objective is None:
+            return self.loss(self._forward(views))
+        if objective.needs_score:
+            views[0].requires_grad_()
+        logits = self._forward([*views, *samples])
+        of_samples = log_density(logits.pop()) if samples else None
+        inputs = objective_inputs(objective, logits, of_samples, x=views[0])
+        if samples:
+            self._data_log_density = inputs["data_log_density"].detach()
+        return vmap(lambda one: objective(**one)["loss"])(inputs)
 
     def _forward(self, batches: list[Tensor]) -> list[Tensor]:
         """Scores of batches (k, n, 2): in one pass, unless batch norm would mix them."""
@@ -249,38 +286,13 @@ class ToyTraining:
             return [self.network(batch) for batch in batches]
         return list(self.network(torch.cat(batches, 1)).chunk(len(batches), 1))
 
-    def _draw(self, n: int) -> Tensor:
-        """Move n chains of every network, (k, n, 2)."""
-        assert self.buffer is not None
-        chains, slots = self.buffer.draw(n)
-        chains = chains.transpose(0, 1)
-
-        def density(x: Tensor) -> Tensor:
-            return log_density(self.network(x.view(chains.shape))).flatten()
-
-        with evaluation_mode(self.network):
-            samples = sample_sgld(
-                density,
-                chains.flatten(0, 1),
-                self.sgld.num_steps,
-                self.sgld.step_size,
-                self.sgld.noise_std,
-                max_grad_norm=self.sgld.max_grad_norm,
-                box=self.space.box if self.sgld.clip_samples else None,
-            ).view(chains.shape)
-        self.buffer.write(slots, samples.transpose(0, 1))
-        return samples
-
     def _check(self, iteration: int) -> None:
-        """Note the networks that have diverged; the others are not touched by them."""
-        logits = self._data_logits
+        """Note the networks that have diverged, which leaves the others unaffected."""
+        log_p = self._data_log_density
         for k, seed in enumerate(self.seeds):
-            problem = None
-            log_p = 0.0 if logits is None else float(log_density(logits[k]).mean())
-            if not all(bool(p[k].isfinite().all()) for p in self.network.parameters()):
-                problem = "weights not finite"
-            elif not abs(log_p) <= self.limit:
-                problem = f"log p of the data at {log_p:.3g}"
+            weights = ((name, p[k]) for name, p in self.network.named_parameters())
+            sizes = {} if log_p is None else {"log p of the data": abs(float(log_p[k].mean()))}
+            problem = broken_weight(weights) or beyond(sizes, self.limit)
             if problem is not None:
                 self.diverged.setdefault(seed, f"{problem} after iteration {iteration}")
 
