@@ -37,7 +37,7 @@ def test_every_command_is_a_function():
 def test_names_and_defaults_are_those_of_the_function(command):
     path, parsers_own, functions_own = FUNCTIONS[command]
     module, _, name = path.rpartition(".")
-    parameters = inspect.signature(getattr(import_module(module), name)).parameters
+    parameters = _parameters(getattr(import_module(module), name))
     parser = parser_of(command)
     actions = {a.dest: a for a in parser._actions if a.dest != "help"}
     assert actions.keys() - parsers_own == parameters.keys() - functions_own
@@ -49,6 +49,15 @@ def test_names_and_defaults_are_those_of_the_function(command):
         if isinstance(given, str) and action.type is not None:
             given = action.type(given)
         assert _plain(given) == _plain(default), dest
+
+
+def _parameters(function):
+    """A function's parameters; `**options` are those of the evaluation, which it passes on."""
+    own = dict(inspect.signature(function).parameters)
+    if own.pop("options", None) is None:
+        return own
+    passed_on = inspect.signature(import_module("solo_gedi.report").evaluate).parameters
+    return {**{k: v for k, v in passed_on.items() if k not in ("model", "write")}, **own}
 
 
 def _plain(value):
