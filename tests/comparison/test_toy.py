@@ -1,27 +1,27 @@
+import copy
 import json
 
 import pytest
 import torch
 
 from solo_gedi import hosts
-from solo_gedi.comparison.toy.training import ToyTraining
-from solo_gedi.config import compose as config
-from solo_gedi.core import ReplayBuffer
+from solo_gedi.comparison.toy.training import ToyTraining, deal
+from solo_gedi.config import load_config as compose
+from solo_gedi.core import ReplayBuffer, Sampler
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods import GEDI
-from solo_gedi.training import run as runs
-from solo_gedi.training.pretrain import pretrain
+from solo_gedi.methods import GEDI, register
+from solo_gedi.training import pretrain
+from solo_gedi.training.job import parse
 
 BATCH = 40
 
 
 @pytest.fixture
-def toy_config(scripts):
+def toy_config():
     def load(method, *overrides):
         small = ["optimizer.batch_size=40", "max_epochs=1", "limit_train_batches=3"]
-        cfg = config.load(scripts / "pretrain" / "toy", method, [*small, *overrides])
-        config.prepare(cfg, required=("method",))
-        return runs.parse(cfg, hosts.parse_pretrain)
+        register()
+        return parse(compose(f"toy/{method}", [*small, *overrides]), hosts.parse_pretrain)
 
     return load
 
@@ -46,16 +46,8 @@ def test_step_is_the_methods_own_training_step(method, steady, toy_config, monke
         sgld.noise_std, sgld.reinit_prob, sgld.buffer_size = 0.0, 0.0, BATCH
         sgld.step_size = 0.1
     training = ToyTraining(cfg, [3, 4])
-    dealt = []
-
-    def points(n):
-        x, y = torch.randn(n, 2), torch.arange(n) % 2
-        assert n == 50 * 2 * BATCH
-        # The last two of the batches that they are dealt out to come first.
-        dealt.append(x[y.argsort(stable=True)].view(BATCH, 100, 2).transpose(0, 1)[-2:])
-        return x, y
-
-    training.points = points
+    points = torch.randn(2, BATCH, 2)
+    training.fresh_points = lambda n: points[:, :n].clone()
     chains = None if training.chains is None else training.chains.clone()
     training.step()
 
@@ -65,13 +57,17 @@ def test_step_is_the_methods_own_training_step(method, steady, toy_config, monke
         monkeypatch.setattr(model, "log", lambda *_, **__: None)
         monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
         if chains is not None:
-            model.replay_buffer = ReplayBuffer(BATCH, (2,), 0.0, torch.rand)
-            model.replay_buffer.chains = chains[:, k].clone()
+            buffer = ReplayBuffer(BATCH, (2,), 0.0, torch.rand)
+            buffer.chains = chains[:, k].clone()
+            model.sampler = Sampler(model.sgld, buffer, model.sample_space.box)
+            model.sampler.precision = "fp32"
         if method == "swav":  # what its on_train_start does with a Trainer
             model.sk = hosts.SinkhornKnopp(model.sk_iters, model.sk_epsilon)
-        x = dealt[0][k]
-        batch = [torch.arange(BATCH), [x.clone(), x.clone()], torch.zeros(BATCH).long()]
+        views = [points[k].clone(), points[k].clone()]
+        batch = [torch.arange(BATCH), views, torch.zeros(BATCH).long()]
         model.training_step(batch, 0).backward()
+        if chains is not None:
+            torch.testing.assert_close(training.chains[:, k], model.replay_buffer.chains)
         first = training.network[0].layers[0]
         expected = model.backbone.layers[0].weight.grad
         torch.testing.assert_close(first.weight.grad[k].T, expected, rtol=1e-4, atol=1e-6)
@@ -81,6 +77,32 @@ def test_step_is_the_methods_own_training_step(method, steady, toy_config, monke
         torch.testing.assert_close(
             stacked[-1].weight.grad[k].T, own[-1].weight.grad, rtol=1e-4, atol=1e-6
         )
+
+
+def test_points_are_dealt_out_once_each_and_class_by_class():
+    labels = torch.arange(120)[torch.randperm(120)] % 3
+    points = torch.stack([torch.arange(120.0), labels.float()], 1)
+    dealt = deal(points, labels, 8)
+    assert dealt.shape == (8, 15, 2)
+    assert sorted(dealt[..., 0].flatten().tolist()) == list(range(120))
+    for batch in dealt:
+        assert torch.bincount(batch[:, 1].long()).tolist() == [5, 5, 5]
+
+
+def test_every_network_gets_fresh_points_at_every_step(toy_config):
+    training, drawn = ToyTraining(toy_config("gedi_nogen"), [0, 1]), []
+
+    def points(n):
+        """Every point has a number of its own."""
+        first = sum(map(len, drawn))
+        drawn.append(torch.arange(first, first + n).float())
+        return drawn[-1][:, None].expand(n, 2), torch.arange(n) % 2
+
+    training.points = points
+    seen = torch.stack([training.fresh_points(BATCH) for _ in range(60)])
+    assert seen.shape == (60, 2, BATCH, 2)
+    assert len(drawn) == 2, "a draw serves many steps, since each is slow"
+    assert len(seen[..., 0].unique()) == 60 * 2 * BATCH
 
 
 def test_the_same_seeds_give_the_same_networks_again(toy_config):
@@ -99,7 +121,9 @@ def test_divergence_is_noticed_for_its_seed_alone(toy_config):
     with torch.no_grad():
         next(training.network.parameters())[1] = float("inf")
     training.run()
-    assert training.diverged == {1: "weights not finite after iteration 3"}
+    assert training.diverged == {
+        1: "the weights 0.layers.0.weight are not finite after iteration 3"
+    }
 
 
 @pytest.mark.parametrize("policy", ["raise", "ignore"])
@@ -111,7 +135,8 @@ def test_energies_that_run_away_are_divergence_unless_that_is_ignored(toy_config
     if policy == "ignore":
         assert not training.diverged
     else:
-        assert training.diverged == {1: "log p of the data at 1e+07 after iteration 3"}
+        said = "log p of the data is 1e+07 in size, beyond 1e+06 after iteration 3"
+        assert training.diverged == {1: said}
 
 
 def test_swavs_prototypes_stay_in_the_first_epoch(toy_config):
@@ -152,15 +177,29 @@ def test_singular_values_are_bounded_here_and_by_pretrain(toy_config, load_confi
     limit = "+method_kwargs.max_spectral_norm=0.5"
     training = ToyTraining(toy_config("gedi", limit), [0, 1])
     training.run()
-    model, _ = pretrain(
+    run = pretrain(
         load_config("gedi", "limit_train_batches=3", "limit_val_batches=1", limit, suite="toy")
     )
-    for network in (*training.models, model):
+    for network in (*training.models, run.method):
         layers = [*network.backbone.layers, *network.projector.layers]
         weights = [layer.weight for layer in layers if hasattr(layer, "weight")]
         largest = torch.stack([torch.linalg.matrix_norm(weight, 2) for weight in weights])
         assert len(weights) == 5
         assert largest.detach().max().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_a_method_without_a_loss_here_is_named(toy_config):
+    projector = ("+method_kwargs.proj_hidden_dim=4", "+method_kwargs.proj_output_dim=2")
+    other = ("method=simclr", "~method_kwargs", *projector, "+method_kwargs.temperature=0.2")
+    with pytest.raises(ConfigError, match="the toy study has no method='simclr'"):
+        ToyTraining(toy_config("swav", *other), [0])
+
+
+def test_a_config_is_not_changed_by_its_training(toy_config):
+    cfg = toy_config("gedi")
+    before = copy.deepcopy(cfg)
+    ToyTraining(cfg, [0, 1]).run()
+    assert cfg == before
 
 
 def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
@@ -172,6 +211,7 @@ def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
     for given in (
         *("precision=16-mixed", "accumulate_grad_batches=4", "+gradient_clip_val=0.1"),
         *("+max_steps=7", "+optimizer.kwargs.betas=[0.0,0.1]"),
+        "+method_kwargs.sgld.compile=true",
     ):
         key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
         with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
