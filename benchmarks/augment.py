@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from benchmarks.measure import SCRIPTS, Row, interleaved, options, report
+from benchmarks.measure import Row, interleaved, options, report
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
+from solo_gedi.config import load_config
 from solo_gedi.data.batched import BatchedViews
 
 CONTRASTIVE = [
@@ -27,7 +27,7 @@ def main() -> None:
 
     work = {}
     for name, overrides in STRENGTHS.items():
-        (entry,) = config.load(SCRIPTS, "swav", overrides).augmentations
+        (entry,) = load_config("cifar/swav", overrides).augmentations
         pipelines, copies = [hosts.build_transform("cifar10", entry)], [entry.num_crops]
         multi_view = hosts.multi_view(pipelines, copies)
         device_views = BatchedViews(pipelines, copies)

@@ -15,12 +15,12 @@ from tabulate import tabulate
 from torch import Tensor
 
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
+from solo_gedi.config import as_config, load_config
 from solo_gedi.hosts import BaseMethod
-from solo_gedi.training import run as runs
+from solo_gedi.methods import register
+from solo_gedi.training.job import parse
 
 HERE = Path(__file__).parent
-SCRIPTS = HERE.parent / "scripts" / "pretrain" / "cifar"
 
 Row = dict[str, Any]
 
@@ -55,9 +55,9 @@ def build(name: str, given: argparse.Namespace, *overrides: str) -> BaseMethod:
         f"optimizer.batch_size={given.batch}",
         *([f"method_kwargs.sgld.num_steps={given.steps}"] if name == "gedi" else []),
     ]
-    cfg = config.load(SCRIPTS, name, [*sizes, *overrides])
-    config.register_all()
-    cfg = runs.parse(cfg, hosts.parse_pretrain)
+    register()
+    cfg = as_config(load_config(f"cifar/{name}", [*sizes, *overrides]))
+    cfg = parse(cfg, hosts.parse_pretrain)
     torch.manual_seed(0)
     model: Any = hosts.METHODS[cfg.method](cfg)
     model.log = model.log_dict = lambda *args, **kwargs: None

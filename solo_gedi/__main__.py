@@ -1,5 +1,7 @@
 """`python -m solo_gedi`, the same as `solo-gedi`."""
 
+import sys
+
 from solo_gedi.cli import main
 
-main()
+sys.exit(main())

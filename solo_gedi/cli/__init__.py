@@ -37,11 +37,14 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} ({self.prog} --help)")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script.
 
     Args:
         arguments: those of the process when None.
+
+    Returns:
+        The exit status: 0, or 2 for a user's error, or 128 + the number of a signal.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    sys.exit(status)
+    return status
 
 
 def _main(given: list[str], debug: bool) -> int:

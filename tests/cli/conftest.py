@@ -13,10 +13,12 @@ def solo_gedi(capsys):
     from solo_gedi.cli import main
 
     def run(*command):
-        with pytest.raises(SystemExit) as ended:
-            main([str(part) for part in command])
+        try:
+            status = main([str(part) for part in command])
+        except SystemExit as ended:  # argparse's, after its help
+            status = ended.code
         output = capsys.readouterr()
-        return ended.value.code, output.out, output.err
+        return status or 0, output.out, output.err
 
     return run
 

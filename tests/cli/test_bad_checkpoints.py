@@ -4,12 +4,11 @@ import json
 import pickle
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
-from solo_gedi.config import compose as config
+from solo_gedi.config import load_config
 from solo_gedi.training import pretrain
 
 QUICK = (
@@ -23,9 +22,8 @@ DIGITS = (*QUICK, *SAMPLER, "+limit_train_batches=2", "max_epochs=1")
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
     """The folder of a run on digits, trained once for all cases."""
-    scripts = Path(__file__).parents[2] / "scripts"
     given = [*DIGITS, f"checkpoint.dir={tmp_path_factory.mktemp('once')}"]
-    return pretrain(config.load(scripts / "pretrain" / "digits", "gedi", given)).folder
+    return pretrain(load_config("digits/gedi", given)).folder
 
 
 @pytest.fixture
@@ -103,7 +101,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named(refused, named, run, damage, 
         message = refused("evaluate", "run", "--tasks", "clustering")
     elif command == "linear":
         probe = [*QUICK, f"pretrained_feature_extractor={given}"]
-        message = refused("linear", *named(kind="linear"), *probe)
+        message = refused("linear", *named(), *probe)
     else:
         message = refused("pretrain", *named(), *DIGITS, f"resume_from_checkpoint={given}")
     assert re.search(NAMES.get(damage, r"checkpoint run/a-ep=0\.ckpt"), message), message
@@ -159,7 +157,7 @@ def test_a_run_that_does_not_fit_is_refused(refused, named, run, line, damage, n
         message = refused(*line.split(), *([] if "--tasks" in line else ["--tasks", "clustering"]))
     elif command == "linear":
         given = "pretrained_feature_extractor=run/a-ep=0.ckpt"
-        message = refused("linear", *named(kind="linear"), *QUICK, given, first)
+        message = refused("linear", *named(), *QUICK, given, first)
     else:
         given = "resume_from_checkpoint=run/a-ep=0.ckpt"
         message = refused("pretrain", *named(first), *DIGITS, given, *rest)

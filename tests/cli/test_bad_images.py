@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from solo_gedi.cli import main
 from solo_gedi.training import pretrain
 
 QUICK = (
@@ -74,7 +72,7 @@ def test_an_image_is_named_by_probe_and_evaluation(
     run = pretrain(load_config("gedi_nogen", *given, suite="custom"))
     (checkpoint,) = run.folder.glob("*.ckpt")
     probe = [
-        *named(kind="linear", suite="custom"),
+        *named(suite="custom"),
         *(*given, f"pretrained_feature_extractor={checkpoint}"),
         *("limit_val_batches=1.0", "check_val_every_n_epoch=1"),
     ]
@@ -120,7 +118,7 @@ def test_a_folder_that_cannot_be_used_is_named(refused, named, folders, damage):
 
 
 def test_what_a_run_has_saved_stays_when_an_image_breaks_later(
-    named, folders, monkeypatch, capsys, tmp_path
+    solo_gedi, named, folders, monkeypatch, tmp_path
 ):
     """Epoch 0 ends well; then the data breaks. The checkpoint is there to go on with."""
     from solo_gedi.training.callbacks import Checkpointer
@@ -133,12 +131,9 @@ def test_what_a_run_has_saved_stays_when_an_image_breaks_later(
 
     monkeypatch.setattr(Checkpointer, "on_train_epoch_end", save_and_break)
     given = [*folders, "max_epochs=3", "data.num_workers=0"]
-    command = ["solo-gedi", "pretrain", *named("gedi_nogen", "custom"), *given]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "image train/c/7.png cannot be used" in capsys.readouterr().err
+    status, _, error = solo_gedi("pretrain", *named("gedi_nogen", "custom"), *given)
+    assert status == 2
+    assert "image train/c/7.png cannot be used" in error
     assert len(list(tmp_path.glob("trained_models/gedi/*/*-ep=0.ckpt"))) == 1
 
 
@@ -171,12 +166,10 @@ LEGAL = {
 
 
 @pytest.mark.parametrize("kind", LEGAL)
-def test_unusual_images_are_trained_on(monkeypatch, named, folders, tmp_path, kind):
+def test_unusual_images_are_trained_on(load_config, folders, kind):
     LEGAL[kind]()
-    given = [*folders, *SAMPLER, "data.num_workers=0", "max_epochs=1"]
-    monkeypatch.setattr(sys, "argv", ["solo-gedi", "pretrain", *named(suite="custom"), *given])
-    main()
-    (checkpoint,) = tmp_path.glob("trained_models/gedi/*/*-ep=0.ckpt")
-    state = torch.load(checkpoint, weights_only=True)
+    given = [*folders, *SAMPLER, "data.num_workers=0"]
+    run = pretrain(load_config("gedi", *given, suite="custom"))
+    state = torch.load(run.checkpoint, weights_only=True)
     assert state["global_step"] == 3
     assert all(value.isfinite().all() for value in state["state_dict"].values())

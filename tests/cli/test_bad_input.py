@@ -149,12 +149,27 @@ def test_other_methods_take_no_settings_of_gedi(refused, named):
 # {c} names the config of GEDI on digits, {t} that of the toy study, {s} the scripts.
 LINES = {
     "fit": r"no command 'fit'; choose from pretrain",
-    "pretrain": r"--config-path",
+    "pretrain": r"no config is named.*digits/gedi",
+    "pretrain max_epochs=1": r"no config is named.*digits/gedi",
+    "pretrain digits/gedy": r"digits/gedy.*digits/gedi",
+    "pretrain nowhere/gedi": r"nowhere/gedi",
+    "pretrain digits": r"digits.*digits/gedi",
+    "pretrain --config-path .": r"--config-path and --config-name go together",
+    "pretrain --cfg all": r"--cfg.*'all'",
+    "predict": r"required: model, images",
+    "predict . a.png": r"holds no checkpoint",
+    "predict nowhere a.png": r"checkpoint nowhere does not exist",
+    "predict nowhere a.png --out afile": r"--out=afile exists",
+    "predict nowhere a.png --batch-size few": r"--batch-size.*'few'",
+    "configs all": r"unrecognized arguments: all",
+    "configs --copy afile": r"afile",
     "pretrain --config-path nowhere --config-name x": r"--config-path=nowhere is not a folder",
     "pretrain --config-path . --config-name absent": r"absent",
     "pretrain --config-path . --config-name broken": r"broken",
+    "linear": r"no config is named",
+    "linear digits/gedi": r"pretrained_feature_extractor",
     "linear --config-path {s}/linear/digits --config-name gedi": r"pretrained_feature_extractor",
-    "evaluate": r"required: run",
+    "evaluate": r"required: model",
     "evaluate nowhere": r"checkpoint nowhere does not exist",
     "evaluate .": r"holds no checkpoint",
     "evaluate . --fid-features .": r"holds no checkpoint",
@@ -169,7 +184,7 @@ LINES = {
     "evaluate . --steps few": r"--steps.*'few'",
     "evaluate . --start hot": r"--start.*'hot'",
     "evaluate . foo": r"'foo' is not an override",
-    "toy": r"required: --config-path",
+    "toy": r"required: folder",
     "toy out {t} --seeds x": r"--seeds.*a number or a list.*'x'",
     "toy out {t} --seeds ,": r"--seeds.*a number or a list.*','",
     "toy out {t} optimizer.lr=-1": r"optimizer\.lr must be.*got -1",
@@ -179,7 +194,7 @@ LINES = {
     "toy out {c}": r"limit_train_batches is missing",
     "toy out {c} +limit_train_batches=1": r"data\.dataset=digits is not a toy set",
     "toy afile {t}": r"folder: cannot write to afile",
-    "cell": r"required: --config-path",
+    "cell": r"required: folder",
     "cell out {c} foo=3": r"Could not override 'foo'",
     "cell out {c} max_epochs=x": r"max_epochs must be.*got 'x'",
     "cell out {c} --tasks cooking": r"--tasks has 'cooking'",
@@ -198,11 +213,10 @@ LINES = {
     "benchmark digits --scripts {s} optimizer.lr=-1": r"optimizer\.lr must be.*got -1",
     "benchmark digits --scripts {s} --evaluate '--tasks cooking'": r"--tasks has 'cooking'",
     "benchmark digits --scripts {s} --out afile": r"--out: cannot write to afile",
-    "demo": r"--scripts=scripts has no pretrain/digits",
-    "demo --scripts {s} --epochs 0": r"max_epochs must be.*got 0",
-    "demo --scripts {s} --epochs few": r"--epochs.*'few'",
-    "demo --scripts {s} --seed -1": r"seed must be.*got -1",
-    "demo --scripts {s} --out afile": r"--out: cannot write to afile",
+    "demo --epochs 0": r"max_epochs must be.*got 0",
+    "demo --epochs few": r"--epochs.*'few'",
+    "demo --seed -1": r"seed must be.*got -1",
+    "demo --out afile": r"--out: cannot write to afile",
     "demo again": r"unrecognized arguments: again",
 }
 
@@ -218,14 +232,7 @@ def test_a_wrong_command_line_is_one_message(refused, named, scripts, tmp_path, 
 
 def test_without_solo_learn_the_error_says_how_to_install_it(console):
     hide = "import sys; sys.modules['solo'] = None; sys.argv = ['solo-gedi', 'demo'];"
-    done = console(sys.executable, "-c", f"{hide} from solo_gedi.cli import main; main()")
+    done = console(sys.executable, "-c", f"{hide} from solo_gedi.cli import main; sys.exit(main())")
     assert done.returncode == 2
     assert "pip install --no-deps solo-learn==1.0.2" in done.stderr
     assert len(done.stderr.splitlines()) <= 3
-
-
-def test_debug_shows_the_traceback(console):
-    done = console("solo-gedi", "evaluate", "nowhere", "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "ConfigError: checkpoint nowhere does not exist" in done.stderr

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from solo_gedi import hosts
-from solo_gedi.config import compose as config
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, MissingPackageError
+from solo_gedi.methods import register
 from solo_gedi.training import loaders, pretrain
-from solo_gedi.training import run as runs
+from solo_gedi.training.job import parse
 
 ON_DEVICE = "+data.augment_on_device=true"
 
@@ -30,8 +30,8 @@ def test_double_precision_gets_views_of_its_own(load_config):
 
 
 def test_loader_gives_images_as_they_are(load_config):
-    config.register_all()
-    cfg = runs.parse(load_config("gedi", ON_DEVICE), hosts.parse_pretrain)
+    register()
+    cfg = parse(load_config("gedi", ON_DEVICE), hosts.parse_pretrain)
     _, images, labels = next(iter(loaders.pretrain_loader(cfg)))
     assert images.dtype == torch.uint8
     assert images.shape == (len(labels), 1, 8, 8)
@@ -49,5 +49,5 @@ def test_without_kornia_the_error_says_what_to_install(load_config, monkeypatch)
     monkeypatch.delitem(sys.modules, "solo_gedi.data.batched", raising=False)
     for name in ("kornia", "kornia.augmentation", "kornia.augmentation.random_generator"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match="pip install 'kornia"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'solo-gedi\[augment\]'"):
         pretrain(load_config("gedi", ON_DEVICE))

@@ -49,7 +49,6 @@ def test_probe_learns_what_is_linearly_separable(load_config, tmp_path, image_fo
             Image.new("RGB", (8, 8), (grey,) * 3).save(path)
     common = [f"data.train_path={folder}", f"data.val_path={folder}", "data.num_workers=0"]
     run = pretrain(load_config("gedi_nogen", *common, "optimizer.batch_size=8", suite="custom"))
-    model = run.method
     (checkpoint,) = run.folder.glob("*.ckpt")
     probe = load_config(
         "gedi",

@@ -60,7 +60,9 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_the_one_befo
     full_disk("save_checkpoint", TorchCheckpointIO)
     longer = ("scheduler.name=none", "max_epochs=2", f"resume_from_checkpoint={before}")
     cfg = load_config("gedi", *longer)
-    with pytest.raises(CheckpointError, match=r"checkpoint .*ep=1\.ckpt could not be .*No space left"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint .*ep=1\.ckpt could not be .*No space left"
+    ):
         pretrain(cfg)
     assert before.read_bytes() == content
     assert not list(run.folder.glob(".*partial"))

@@ -68,23 +68,24 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(load_config, micro_
         torch.testing.assert_close(after[name].detach(), before - rate * mean, msg=name)
 
 
-def test_the_samplers_precision_is_chosen_said_and_kept(load_config, capsys, monkeypatch):
+def test_the_samplers_precision_is_chosen_said_and_kept(load_config, caplog):
+    caplog.set_level("INFO", logger="solo_gedi")
     overrides = ("data.num_workers=0", "checkpoint.keep_prev=true", "max_epochs=2")
     run = pretrain(load_config("gedi", *overrides))
-    model = run.method
-    assert model.sampler_precision in DTYPES
-    said = capsys.readouterr().out
-    assert said.count(f"The sampler runs in {model.sampler_precision}: ") == 1
+    chosen = run.method.sampler.precision
+    assert chosen in DTYPES
+    assert caplog.text.count(f"The sampler runs in {chosen}: ") == 1
+    caplog.clear()
 
     # What is resumed goes on as it was, whatever would be chosen now.
     (half,) = run.folder.glob("*-ep=0.ckpt")
     checkpoint = torch.load(half, weights_only=True)
-    assert checkpoint["sampler_precision"] == model.sampler_precision
-    other = "bf16" if model.sampler_precision == "fp32" else "fp32"
-    torch.save({**checkpoint, "sampler_precision": other}, "half.ckpt")
+    assert checkpoint["sampler"]["precision"] == chosen
+    checkpoint["sampler"]["precision"] = "bf16" if chosen == "fp32" else "fp32"
+    torch.save(checkpoint, "half.ckpt")
     resumed = pretrain(load_config("gedi", *overrides, "resume_from_checkpoint=half.ckpt")).method
-    assert resumed.sampler_precision == other
-    assert "The sampler runs" not in capsys.readouterr().out
+    assert resumed.sampler.precision == checkpoint["sampler"]["precision"]
+    assert "The sampler runs" not in caplog.text
 
 
 def test_bfloat16_gradients_of_a_trained_network_have_the_direction_of_float32(load_config):
