@@ -12,13 +12,12 @@ TASKS = ("clustering", "triad", "linear", "knn", "ood", "fid", "samples")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.report.evaluate`."""
-    parser.add_argument(
-        "model", metavar="run", type=Path, help="a checkpoint, or the folder of a run or cell"
-    )
+    parser.add_argument("model", type=Path, help="a checkpoint, or the folder of a run or cell")
     add_options(parser)
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=(),
         metavar="key=value",
         help="changes to the run's config, as data.val_path=FOLDER; probe.key=value: to the "
         "linear probe's",

@@ -66,7 +66,7 @@ def measure(subject: Subject, findings: Findings) -> list[GEDIError]:
         Interrupted: by SIGINT or SIGTERM.
     """
     tasks, failed = subject.options.tasks, []
-    with _signals_interrupt():
+    with _sigterm_interrupts():
         for number, task in enumerate(tasks):
             logger.info("%s ...", task)
             try:
@@ -79,6 +79,10 @@ def measure(subject: Subject, findings: Findings) -> list[GEDIError]:
             except Interrupted as error:
                 findings.end("interrupted", str(error), tasks[number:])
                 raise
+            except KeyboardInterrupt as error:
+                ended = Interrupted(signal.SIGINT)
+                findings.end("interrupted", str(ended), tasks[number:])
+                raise ended from error
             except GEDIError as error:
                 failed.append(error)
                 findings.not_done[task] = str(error)
@@ -90,17 +94,17 @@ def measure(subject: Subject, findings: Findings) -> list[GEDIError]:
 
 
 @contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise Interrupted, in the thread that Python gives signals to."""
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise, as SIGINT does, in the thread that Python gives signals to."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)

@@ -13,7 +13,7 @@ from torch import Tensor
 from yaml import YAMLError
 
 from solo_gedi.data import DatasetSpec, spec_of
-from solo_gedi.errors import ConfigError, reason
+from solo_gedi.errors import CheckpointError, ConfigError, reason
 from solo_gedi.evaluation.features import Batches, Features, extract
 from solo_gedi.evaluation.options import Options
 from solo_gedi.evaluation.rows import Row
@@ -115,8 +115,6 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
             folder.
         MissingPackageError: if no solo-learn is installed, which reads the data.
     """
-    from solo_gedi import config
-
     try:
         overrides = OmegaConf.from_dotlist(list(options.overrides))
     except (OmegaConfBaseException, YAMLError) as error:
@@ -136,7 +134,7 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
     except OmegaConfBaseException as error:
         raise ConfigError(f"{overrides} does not fit the run's config: {reason(error)}") from error
     OmegaConf.set_struct(cfg, False)
-    config.check(cfg, _REQUIRED, "the run's config")
+    _check(cfg, model)
     # A run validates on val_path, and is compared on this.
     cfg.data.val_path = cfg.data.test_path or cfg.data.get("val_path")
     return Subject(model, options, cfg, probe, folder)
@@ -163,3 +161,21 @@ _REQUIRED = (
     *("name", "method", "backbone.name", "data.dataset", "data.num_classes", "augmentations"),
     *("optimizer.name", "optimizer.batch_size", "scheduler.name", "max_epochs"),
 )
+
+
+def _check(cfg: DictConfig, model: Model) -> None:
+    """Check the config that a model is evaluated with, and that it is the model's."""
+    from solo_gedi import hosts
+    from solo_gedi.config import check, check_choice
+    from solo_gedi.methods import register
+
+    register()
+    check(cfg, _REQUIRED, "the run's config")
+    check_choice("method", cfg.method, hosts.METHODS)
+    method = hosts.METHODS[cfg.method]
+    if getattr(method, "has_energy", False) != model.has_energy:
+        raise CheckpointError(
+            f"checkpoint {model.checkpoint} is of another network than method={cfg.method} has"
+        )
+    if model.has_energy:
+        method.add_and_assert_specific_cfg(cfg.copy())
