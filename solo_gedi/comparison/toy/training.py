@@ -145,6 +145,13 @@ class ToyTraining:
         points = spec_of(cfg.data.dataset).points
         if points is None:
             raise ConfigError(f"data.dataset={cfg.data.dataset} is not a toy set: moons, circles")
+        self.seeds, self.points = list(seeds), points
+        self.models: list[Any] = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            self.models.append(hosts.METHODS[cfg.method](copy.deepcopy(cfg)))
+        first = self.models[0]
+        self.cfg = cfg = first.cfg
         scheduler = cfg.scheduler
         cosine = scheduler.name == "warmup_cosine" and scheduler.warmup_epochs == 0
         if cfg.optimizer.name != "adam" or not (cosine or scheduler.name == "none"):
@@ -155,13 +162,6 @@ class ToyTraining:
         for key, only in _FIXED.items():
             if (value := OmegaConf.select(cfg, key, default=only)) not in (only, None):
                 raise ConfigError(f"the toy study has {key}={only}, got {value}; pretrain has it")
-        self.seeds, self.points = list(seeds), points
-        self.models: list[Any] = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            self.models.append(hosts.METHODS[cfg.method](copy.deepcopy(cfg)))
-        first = self.models[0]
-        self.cfg = first.cfg
         self.network = stack([scorer(model) for model in self.models]).train()
         self.mixes_batch = mixes_batch(self.network)
         self.objective = first.objective if getattr(first, "has_energy", False) else None
