@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("solo-gedi")
 
 if TYPE_CHECKING:
-    from solo_gedi.comparison import benchmark as benchmark
+    from solo_gedi.comparison.benchmark import benchmark as benchmark
     from solo_gedi.config import list_configs as list_configs
     from solo_gedi.config import load_config as load_config
     from solo_gedi.inference import Model as Model
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from solo_gedi.methods import register as register
     from solo_gedi.report import evaluate as evaluate
     from solo_gedi.training import Run as Run
-    from solo_gedi.training import linear as linear
-    from solo_gedi.training import pretrain as pretrain
+    from solo_gedi.training.linear import linear as linear
+    from solo_gedi.training.pretrain import pretrain as pretrain
 
 _FRONT = {
     "Model": "inference",

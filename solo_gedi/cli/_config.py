@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from solo_gedi.errors import ConfigError
 
@@ -47,7 +47,7 @@ def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     return Path(path) / name, given
 
 
-def run_config(arguments: argparse.Namespace, kind: str) -> Any:
+def run_config(arguments: argparse.Namespace, kind: Literal["pretrain", "linear"]) -> Any:
     """The composed config; printed, and None, where `--cfg` asks for that."""
     from solo_gedi.config import load_config
 

@@ -97,10 +97,10 @@ def _draw(run: "Run", out: Path) -> None:
     """The chains as `samples.png`; they and the test digits by cluster as `gedi.png`."""
     from matplotlib.figure import Figure
 
+    from solo_gedi.data import save_grid
     from solo_gedi.inference import load
     from solo_gedi.report.plots import save_figure
     from solo_gedi.training import loaders
-    from solo_gedi.training.callbacks.sample_grid import save_grid
 
     model = load(run)
     assert model.chains is not None  # SHOWN has a generative term

@@ -8,7 +8,7 @@ from solo_gedi.data.datasets import (
     fixed_points,
     spec_of,
 )
-from solo_gedi.data.images import UnlabelledImages, read_image
+from solo_gedi.data.images import UnlabelledImages, read_image, save_grid
 from solo_gedi.data.sample_space import SampleSpace
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "UnlabelledImages",
     "fixed_points",
     "read_image",
+    "save_grid",
     "spec_of",
 ]

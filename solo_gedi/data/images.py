@@ -1,4 +1,4 @@
-"""Image files, read so that one that cannot be used is named."""
+"""Image files: reading them, so that one that cannot be used is named, and writing samples."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.utils import save_image
 
 from solo_gedi.errors import DataError, reason
 
@@ -28,6 +30,14 @@ def read_image(path: str | Path) -> Image.Image:
             return image.convert("RGB")
     except Exception as error:  # PIL raises a different class for every way to be broken
         raise DataError(f"image {path} cannot be used: {reason(error)}") from error
+
+
+def save_grid(samples: Tensor, path: Path, columns: int = 8) -> None:
+    """Write images (n, channels, h, w), pixels in [-1, 1], as one PNG grid; small ones enlarged."""
+    zoom = max(1, 32 // samples.shape[-1])
+    samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image((samples.clamp(-1, 1) + 1) / 2, path, nrow=columns, pad_value=1.0)
 
 
 class UnlabelledImages(Dataset):

@@ -82,7 +82,8 @@ def _perceptron(state: dict[str, Tensor], path: Any) -> nn.Sequential:
         if mean is not None:
             layers.append(nn.BatchNorm1d(len(mean), affine=weight is not None))
         elif weight is not None:
-            layers.append(nn.Linear(*reversed(weight.shape), bias="bias" in own))
+            out_dim, in_dim = weight.shape
+            layers.append(nn.Linear(in_dim, out_dim, bias="bias" in own))
         else:
             layers.append(nn.ReLU())
     network = nn.Sequential(*layers)

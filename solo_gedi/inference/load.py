@@ -62,13 +62,19 @@ def load(
     )
     state = checkpoint["state_dict"]
     own = checkpoints.backbone_state(state)
-    checkpoints.check_state(own, backbone.state_dict(), path)
+    # By the names that they have in the checkpoint, which a message is to give.
+    saved, needed = (
+        {f"backbone.{key}": value for key, value in part.items()}
+        for part in (own, backbone.state_dict())
+    )
+    checkpoints.check_state(saved, needed, path)
     backbone.load_state_dict(own)
     head, output = build_head(state, kwargs, path)
 
     spec, size = spec_of(data["dataset"]), augmentation["crop_size"]
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    input_shape: tuple[int, ...] = (2,)
     if spec.points:
-        normalization, input_shape = None, (2,)
         space = SampleSpace(low=-spec.box, high=spec.box)
     else:
         mean = tuple(map(float, augmentation.get("mean") or spec.mean))

@@ -266,7 +266,7 @@ def _table(task: str, rows: Sequence[Row]) -> page.Table:
 
 def _save_grids(picture: ImageChains, folder: Path) -> None:
     """The chains pixel by pixel, beside those that training has written."""
-    from solo_gedi.training.callbacks.sample_grid import save_grid
+    from solo_gedi.data import save_grid
 
     for count, images in picture.chains.items():
         save_grid(images, folder / f"{picture.start}-steps={count}.png")

@@ -5,9 +5,9 @@ import pytest
 from lightning.fabric.loggers import csv_logs
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from solo_gedi.data import images
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
-from solo_gedi.training.callbacks import sample_grid
 
 
 def test_wandb_runs_offline_and_no_entity_is_written(load_config, tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def full_disk(monkeypatch):
 
 def test_a_log_that_cannot_be_written_does_not_end_the_run(load_config, full_disk):
     full_disk("save", csv_logs._ExperimentWriter)
-    full_disk("save_image", sample_grid)
+    full_disk("save_image", images)
     with pytest.warns(UserWarning, match="No space left on device") as warned:
         run = pretrain(load_config("gedi", "max_epochs=2"))
     messages = [str(warning.message) for warning in warned]

@@ -4,16 +4,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
-from torchvision.utils import save_image
 
-
-def save_grid(samples: Tensor, path: Path, columns: int = 8) -> None:
-    """Write images (n, channels, h, w), pixels in [-1, 1], as one PNG grid; small ones enlarged."""
-    zoom = max(1, 32 // samples.shape[-1])
-    samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image((samples.clamp(-1, 1) + 1) / 2, path, nrow=columns, pad_value=1.0)
+from solo_gedi.data import save_grid
 
 
 class SampleGrid(Callback):

@@ -6,10 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from solo_gedi.data import SampleSpace
+from solo_gedi.data import SampleSpace, save_grid
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training.callbacks import AtomicCheckpointIO, InputNoise, RandomState
-from solo_gedi.training.callbacks.sample_grid import save_grid
 
 
 def test_random_states_come_back_through_a_checkpoint(tmp_path):
