@@ -1,4 +1,4 @@
-"""The 8-layer residual network without normalisation of Table 4."""
+"""The paper's 8-layer residual network without normalisation (Table 4)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,11 +7,18 @@ SLOPE = 0.2
 
 
 class PooledConv2d(nn.Conv2d):
-    """A 3x3 convolution whose output is average-pooled by 2, in one: a 4x4 one of stride 2.
+    """A 3x3 convolution and average pooling by 2 in one: a 4x4 convolution of stride 2.
 
     The mean of a 3x3 kernel's four shifts is a 4x4 kernel. Applied at every other pixel it gives
-    what pooling after the convolution gives, for 16 instead of 36 products. To be built with the
+    what pooling after the convolution gives, with 16 instead of 36 products. Build it with the
     arguments of the 3x3 convolution: kernel size 3, padding 1.
+
+    Example:
+        >>> import torch
+        >>> layer, x = PooledConv2d(3, 5, 3, padding=1), torch.randn(1, 3, 8, 8)
+        >>> pooled = F.avg_pool2d(F.conv2d(x, layer.weight, layer.bias, padding=1), 2)
+        >>> torch.allclose(layer(x), pooled, atol=1e-5)
+        True
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -21,13 +28,19 @@ class PooledConv2d(nn.Conv2d):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, both average-pooled by 2 where `pool` is set.
+    """Two 3x3 convolutions and a shortcut, both average-pooled by 2 if `pool` is set.
 
     Args:
-        in_channels: input channels; a 1x1 convolution in the shortcut where they change.
+        in_channels: input channels; where they differ from `channels`, the shortcut has a 1x1
+            convolution.
         channels: output channels.
         pool: whether to halve height and width.
-        first: leaves out the activation in front, which an image must not pass.
+        first: whether to leave out the activation in front, which would clip an image.
+
+    Example:
+        >>> import torch
+        >>> ResidualBlock(3, 8, pool=True)(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 8, 8, 8])
     """
 
     def __init__(
@@ -43,7 +56,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) -> (n, channels, h', w')."""
+        """(n, in_channels, h, w) -> (n, channels, h, w), or half of h and w with `pool`."""
         residual = F.leaky_relu(self.conv1(self.activation_in(x)), SLOPE)
         return self.conv2(residual) + self.shortcut(self.pool(x))
 
@@ -51,17 +64,25 @@ class ResidualBlock(nn.Module):
 class EnergyResNet8(nn.Module):
     """Table 4: four residual blocks, the first two pooled, then a global average.
 
-    The paper's table shows a shortcut in the first block only and leaves the last activation
-    out; the public code of its reference [7] has both, and the parameter counts agree (1.04 M at
-    width 128, 4.14 M at 256). No layer mixes the batch.
+    The paper's table shows a shortcut in the first block only and omits the last activation; the
+    public code of its reference [7] has both, and the parameter counts agree (1.04 M at width 128,
+    4.14 M at 256). No layer mixes the batch.
 
     Args:
         width: F, channels of every block and size of the features.
         in_channels: 3 for colour, 1 for grey images.
 
     Attributes:
-        num_features: size of the features, as solo-learn asks of a backbone.
+        num_features: size of the features, as solo-learn expects of a backbone.
         min_size: smallest height and width the network takes.
+
+    Example:
+        >>> import torch
+        >>> network = EnergyResNet8(width=128)
+        >>> sum(p.numel() for p in network.parameters())
+        1037184
+        >>> network(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 128])
     """
 
     min_size = 4
@@ -84,5 +105,5 @@ class EnergyResNet8(nn.Module):
                 nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (n, in_channels, h, w), h and w at least 4 -> features (n, width)."""
+        """Images (n, in_channels, h, w), with h and w at least 4 -> features (n, width)."""
         return F.leaky_relu(self.blocks(x), SLOPE).mean((2, 3))

@@ -12,7 +12,12 @@ class MLP(nn.Module):
         num_features: size of the features.
 
     Attributes:
-        num_features: size of the features, as solo-learn asks of a backbone.
+        num_features: size of the features, as solo-learn expects of a backbone.
+
+    Example:
+        >>> import torch
+        >>> MLP()(torch.zeros(400, 2)).shape
+        torch.Size([400, 2])
     """
 
     def __init__(self, in_dim: int = 2, hidden_dim: int = 100, num_features: int = 2) -> None:
