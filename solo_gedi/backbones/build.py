@@ -78,8 +78,9 @@ def build_backbone(
     Raises:
         ConfigError: for an unknown name, or arguments that the backbone refuses.
 
-    >>> build_backbone("energy_resnet8", {"width": 8}).num_features
-    8
+    Example:
+        >>> build_backbone("energy_resnet8", {"width": 8}).num_features
+        8
     """
     if name not in factories:
         raise ConfigError(f"backbone.name={name!r} does not exist; choose from {sorted(factories)}")
@@ -99,5 +100,13 @@ def build_backbone(
 
 
 def features_dim(backbone: nn.Module) -> int:
-    """Size of a backbone's features: torchvision's ResNets say `inplanes`, the others so."""
+    """Size of a backbone's features, `inplanes` of torchvision's ResNets or else `num_features`.
+
+    Args:
+        backbone: as `build_backbone` returns it.
+
+    Example:
+        >>> features_dim(MLP(num_features=5))
+        5
+    """
     return int(getattr(backbone, "inplanes", None) or backbone.num_features)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Finding and reading checkpoints, of which nothing but tensors and plain values is taken."""
+"""Finding and reading checkpoints; only tensors and plain values are loaded."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,24 @@ from solo_gedi.errors import CheckpointError, reason
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of Lightning's, on the CPU.
+    """Read a checkpoint of Lightning's onto the CPU.
 
     Args:
         path: of the file.
 
+    Returns:
+        Its content, with the weights as `state_dict`.
+
     Raises:
         CheckpointError: if there is no such file, or it is truncated or something else.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "gedi-ep=0.ckpt"
+        ...     torch.save({"state_dict": {"weight": torch.ones(2)}, "epoch": 0}, path)
+        ...     read(path)["epoch"]
+        0
     """
     if not Path(path).is_file():
         raise CheckpointError(f"checkpoint {path} does not exist (from {Path.cwd()})")
@@ -34,13 +45,20 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def saved_config(path: Path) -> dict[str, Any] | None:
-    """The config that solo-learn keeps as `args.json` beside a checkpoint, if it is there.
+    """The config that solo-learn keeps as `args.json` beside a checkpoint.
 
     Args:
         path: of the checkpoint.
 
+    Returns:
+        The config; None if there is no such file.
+
     Raises:
         CheckpointError: if it is not JSON of a config.
+
+    Example:
+        >>> saved_config(Path("nowhere/gedi-ep=0.ckpt")) is None
+        True
     """
     args = path.parent / "args.json"
     if not args.is_file():
@@ -63,7 +81,15 @@ def check_state(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Pa
         path: of the checkpoint, for the message.
 
     Raises:
-        CheckpointError: naming the first weight that is not, or does not.
+        CheckpointError: naming the first weight that is not finite or does not fit.
+
+    Example:
+        >>> network = torch.nn.Linear(3, 2)
+        >>> check_state({"weight": torch.ones(2, 3)}, network.state_dict(), "gedi-ep=0.ckpt")
+        Traceback (most recent call last):
+        ...
+        solo_gedi.errors.CheckpointError: checkpoint gedi-ep=0.ckpt lacks bias: it is of another \
+network
     """
     if broken := next((key for key, value in state.items() if not value.isfinite().all()), None):
         raise CheckpointError(f"{broken} in checkpoint {path} is not finite: the run diverged")
@@ -86,8 +112,12 @@ def part_of(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
         state: of the whole network.
         names: of the part; the first that is there counts.
 
-    >>> part_of({"head.weight": torch.ones(2), "body.bias": torch.ones(3)}, "head").keys()
-    dict_keys(['weight'])
+    Returns:
+        Key -> weight; empty if there is no such part.
+
+    Example:
+        >>> part_of({"head.weight": torch.ones(2), "body.bias": torch.ones(3)}, "head").keys()
+        dict_keys(['weight'])
     """
     for name in names:
         prefix = f"{name}."
@@ -97,15 +127,36 @@ def part_of(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
 
 
 def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone's weights; early versions of solo-learn called it `encoder`."""
+    """The backbone's weights; early versions of solo-learn called it `encoder`.
+
+    Args:
+        state: of the whole network.
+
+    Returns:
+        Key -> weight, by the backbone's own keys.
+
+    Example:
+        >>> backbone_state({"encoder.conv1.weight": torch.ones(1)}).keys()
+        dict_keys(['conv1.weight'])
+    """
     return part_of(state, "backbone", "encoder")
 
 
 def of_run(path: str | Path) -> Path:
-    """The checkpoint that is meant by a file, a run's folder, or that of a benchmark's cell.
+    """The checkpoint that a path stands for.
+
+    Args:
+        path: of the checkpoint, its run's folder or its benchmark cell's folder.
+
+    Returns:
+        The file, which need not exist if `path` is no folder.
 
     Raises:
         CheckpointError: if a folder holds none.
+
+    Example:
+        >>> of_run("runs/gedi-ep=7.ckpt").name
+        'gedi-ep=7.ckpt'
     """
     path = Path(path)
     if not path.is_dir():
@@ -118,7 +169,22 @@ def of_run(path: str | Path) -> Path:
 
 
 def last(folder: Path) -> Path | None:
-    """The checkpoint of the last epoch in a run's folder, if it has any."""
+    """The checkpoint of the last epoch in a run's folder.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The file; None if there is none.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for epoch in (2, 10):
+        ...         Path(folder, f"gedi-ep={epoch}.ckpt").touch()
+        ...     last(Path(folder)).name
+        'gedi-ep=10.ckpt'
+    """
     numbered = (path for path in folder.glob("*-ep=*.ckpt") if _epoch(path).isdecimal())
     return max(numbered, key=epoch_of, default=None)
 
@@ -126,8 +192,12 @@ def last(folder: Path) -> Path | None:
 def epoch_of(path: Path) -> int:
     """The epoch in a checkpoint's name, from 0.
 
-    >>> epoch_of(Path("gedi-digits-20260102-ep=7.ckpt"))
-    7
+    Args:
+        path: of a checkpoint, as `last` finds it.
+
+    Example:
+        >>> epoch_of(Path("gedi-digits-20260102-ep=7.ckpt"))
+        7
     """
     return int(_epoch(path))
 

@@ -1,4 +1,4 @@
-"""Whether training runs in several processes, and which of them this one is."""
+"""The processes of a distributed training, and a logger for the first of them."""
 
 import logging
 import os
@@ -8,22 +8,45 @@ import torch.distributed as dist
 
 
 def distributed() -> bool:
-    """Whether a process group is up."""
+    """Whether a process group is initialised.
+
+    Example:
+        >>> distributed()
+        False
+    """
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Number of this process, from 0; 0 without a process group.
+
+    Example:
+        >>> rank()
+        0
+    """
     return dist.get_rank() if distributed() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes; 1 without a process group.
+
+    Example:
+        >>> world_size()
+        1
+    """
     return dist.get_world_size() if distributed() else 1
 
 
 def leave() -> bool:
-    """End the process group, if there is one; whether this process is the first of it."""
+    """Leave the process group, if there is one.
+
+    Returns:
+        Whether this process was its first.
+
+    Example:
+        >>> leave()
+        True
+    """
     first = rank() == 0
     if distributed():
         dist.destroy_process_group()
@@ -31,7 +54,18 @@ def leave() -> bool:
 
 
 def gather(item: Any) -> list[Any]:
-    """Every process's item, on every process, in the order of their ranks."""
+    """Every process's item, on every process. All must call this.
+
+    Args:
+        item: what can be pickled.
+
+    Returns:
+        One item a process, in the order of their ranks; the item alone without a process group.
+
+    Example:
+        >>> gather("mine")
+        ['mine']
+    """
     if not distributed():
         return [item]
     items = [None] * world_size()
@@ -40,10 +74,14 @@ def gather(item: Any) -> list[Any]:
 
 
 def get_logger(name: str) -> logging.Logger:
-    """A logger that is heard in the first process alone.
+    """A logger that drops the messages of all processes but the first.
 
     Args:
         name: of the module.
+
+    Example:
+        >>> get_logger("solo_gedi.example").name
+        'solo_gedi.example'
     """
     logger = logging.getLogger(name)
     if _first not in logger.filters:
@@ -52,7 +90,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def _first(record: logging.LogRecord) -> bool:
-    """Before the process group is up, launchers name the rank in the environment."""
+    """Whether this process is the first; launchers name its rank before there is a group."""
     if distributed():
         return rank() == 0
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
