@@ -156,6 +156,21 @@ def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_
             os.kill(int(path.read_text()), 0)
 
 
+def test_a_cluster_is_told_what_a_cell_needs(monkeypatch):
+    asked = []
+    wishes = {"partition": "gpu", "gpus": 2, "cpus": 3, "time": 60}
+
+    def run(*_, **wishes):
+        asked.append(wishes)
+        yield from ()
+
+    monkeypatch.setattr(scheduler, "run", run)
+    for cluster in (None, "local", "slurm"):
+        benchmark("toy", methods="swav", cluster=cluster, **wishes)
+    needs = {"timeout_min": 60, "gpus_per_node": 2, "cpus_per_task": 3}
+    assert asked == [{}, needs, {**needs, "slurm_partition": "gpu"}]
+
+
 def test_dry_run_names_cells_and_runs_none(tmp_path):
     found = benchmark("toy", methods=["gedi_nogen", "swav"], dry_run=True)
     assert len(found.cells) == 4

@@ -1,12 +1,13 @@
 """What suites are made of: cells, their commands, and what tells them from others."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from solo_gedi.cli import parser_of
-from solo_gedi.comparison.suites import SUITES, cells_of
+from solo_gedi.comparison.suites import SUITES, Cell, cells_of
 from solo_gedi.config import find_config, list_configs
 from solo_gedi.errors import ConfigError
 
@@ -31,6 +32,23 @@ def test_cells_are_commands(tmp_path):
     cifar = cells_of(SUITES["cifar100"], [], [0], tmp_path)
     assert all("dataset=cifar100" in cell.arguments for cell in cifar)
     assert "--ood svhn,cifar10,uniform,shuffled" in cifar[0].command  # the paper's, and ours
+
+
+def test_a_cell_is_done_when_all_its_seeds_are(tmp_path):
+    cell = Cell("moons", "gedi", (0, 1), tmp_path, ())
+    states = [cell.state]
+    for statuses in (
+        ["finished"],
+        ["finished", "interrupted"],
+        ["finished", "failed"],
+        ["finished", "finished"],
+    ):
+        for seed, status in enumerate(statuses):
+            path = cell.results_of(seed)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps({"status": status}))
+        states.append(cell.state)
+    assert states == ["to do", "to do", "to do", "failed", "done"]
 
 
 def test_configs_of_ones_own_are_given_by_path(scripts, tmp_path):

@@ -1,5 +1,4 @@
 import copy
-import json
 
 import pytest
 import torch
@@ -216,32 +215,3 @@ def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
         key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
         with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
             ToyTraining(toy_config("gedi", given), [0])
-
-
-def test_command_writes_what_evaluate_reads(console, scripts, tmp_path):
-    """Moons without GEN, as a user runs it: two seeds, checkpoints, numbers, a picture."""
-    toy = [
-        *("solo-gedi", "toy", "out", "--config-path", scripts / "pretrain" / "toy"),
-        *("--config-name", "gedi_nogen", "--seeds", "0,7", "--tasks", "clustering,samples"),
-        *("max_epochs=1", "limit_train_batches=20"),
-    ]
-    done = console(*toy)
-    assert done.returncode == 0, done.stderr
-    for seed in (0, 7):
-        metrics = json.loads((tmp_path / "out" / f"seed={seed}" / "metrics.json").read_text())
-        assert metrics["status"] == "finished"
-        assert metrics["seed"] == seed
-        (nmi,) = [
-            row["value"]
-            for row in metrics["results"]
-            if row["metric"] == "nmi" and row["protocol"] == "argmax of the cluster head"
-        ]
-        assert 0 <= nmi <= 1
-        assert {row["task"] for row in metrics["results"]} == {"clustering"}
-        # Pictures of one seed will do.
-        assert ("samples_fresh.png" in metrics["figures"]) == (seed == 0)
-        assert (tmp_path / "out" / f"seed={seed}" / "clusters.png").stat().st_size > 1000
-    again = console("solo-gedi", "evaluate", "out/seed=7", "--tasks", "clustering")
-    assert again.returncode == 0, again.stderr
-    after = json.loads((tmp_path / "out" / "seed=7" / "metrics.json").read_text())
-    assert after["results"] == [r for r in metrics["results"] if r["task"] == "clustering"]

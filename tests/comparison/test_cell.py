@@ -1,0 +1,59 @@
+"""A cell: pretrained once, evaluated, and its results where the benchmark looks for them."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from solo_gedi import training
+from solo_gedi.comparison.cell import cell
+from solo_gedi.errors import ConfigError, Interrupted
+
+SMALL = ["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2", "seed=3"]
+
+
+def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
+    overrides = [*SMALL, "probe.max_epochs=1"]
+    options = {"tasks": "clustering,ood,linear", "linear_config": "digits/gedi", "ood": "uniform"}
+    found = cell("my cell", "digits/gedi_nogen", overrides=overrides, **options)
+    folder = tmp_path / "my cell"
+    assert json.loads((folder / "metrics.json").read_text()) == found
+    assert (found["status"], found["seed"]) == ("finished", 3)
+    assert {row["task"] for row in found["results"]} == {"clustering", "ood", "linear"}
+    assert {row["epochs"] for row in found["results"] if row["task"] == "linear"} == {1}
+    assert found["seconds"].keys() == {"pretrain", "evaluate"}
+    assert found["figures"]
+    assert all((folder / name).is_file() for name in found["figures"])
+
+    monkeypatch.setattr(training, "pretrain", lambda cfg: pytest.fail("trained again"))
+    again = cell("my cell", "digits/gedi_nogen", overrides=overrides, tasks="knn")
+    assert again["checkpoint"] == found["checkpoint"]
+    assert {row["task"] for row in again["results"]} == {"clustering", "ood", "linear", "knn"}
+
+
+def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):
+    def interrupted(cfg):
+        assert cfg.checkpoint.dir == "out"
+        return SimpleNamespace(folder=tmp_path, interrupted=int(signal.SIGTERM))
+
+    monkeypatch.setattr(training, "pretrain", interrupted)
+    with pytest.raises(Interrupted) as ended:
+        cell("out", "digits/gedi_nogen")
+    assert ended.value.signal == signal.SIGTERM
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config": "digits/gedy"}, "did you mean digits/gedi"),
+        ({"tasks": "cooking"}, "--tasks has 'cooking'"),
+        ({"overrides": ["max_epochs=x"]}, "max_epochs must be"),
+        ({"overrides": ["foo=3"]}, "Could not override 'foo'"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(arguments, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        cell("out", **{"config": "digits/gedi", **arguments})
+    assert not list(tmp_path.iterdir())
