@@ -44,8 +44,8 @@ class _Step(nn.Module):
 def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tuple[float, float]:
     """Milliseconds of a step in this process, and the most memory that training took, in MB."""
     before = _restart_peak()
-    model: Any = build("gedi", given, f"method_kwargs.sgld.buffer_size={buffer}")
-    model.sampler_precision = "fp32"
+    chains = f"method_kwargs.sgld.buffer_size={buffer}"
+    model: Any = build("gedi", given, chains, "+method_kwargs.sgld.precision=fp32")
     step: nn.Module = _Step(model)
     if given.processes > 1:
         dist.init_process_group(

@@ -45,15 +45,16 @@ def pooling_after_convolutions(model: Any) -> Any:
 def main() -> None:
     """Time it."""
     given = options(__doc__).parse_args()
-    ours: Any = build("gedi", given)
+    ours: Any = build("gedi", given, "+method_kwargs.sgld.precision=fp32")
     theirs = pooling_after_convolutions(ours)
     theirs_on_ours = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
     like = two_views(given)[1][0]
+    ours.draw_samples(like)  # makes its sampler
     buffer = torch.rand(ours.sgld.buffer_size, 3, given.size, given.size) * 2 - 1
 
     def draw(precision: str) -> Callable[[], None]:
         def work() -> None:
-            ours.sampler_precision = precision
+            ours.sampler.precision = precision
             ours.draw_samples(like)
 
         return work
