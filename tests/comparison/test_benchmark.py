@@ -25,13 +25,8 @@ class InThisProcess:
 
     def __init__(self, command, stdout, **_):
         arguments = command[command.index("solo_gedi") + 1 :]
-        with (
-            redirect_stdout(stdout),
-            redirect_stderr(stdout),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main(arguments)
-        self.code = ended.value.code
+        with redirect_stdout(stdout), redirect_stderr(stdout):
+            self.code = main(arguments)
 
     def wait(self):
         return self.code
