@@ -173,6 +173,17 @@ def test_dry_run_names_cells_and_runs_none(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_needs_neither_torch_nor_solo_learn():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys("
+        "('torch', 'solo', 'lightning', 'joblib', 'submitit', 'matplotlib')))\n"
+        "from solo_gedi.comparison import benchmark\n"
+        "print(len(benchmark('toy', methods='gedi', dry_run=True).cells))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "2\n", done.stderr
+
+
 def test_what_is_named_twice_is_run_once():
     for methods, seeds in (("swav,swav", [3, 3]), (["swav", "swav"], (3,))):
         (cell,) = benchmark("digits", methods=methods, seeds=seeds, dry_run=True).cells

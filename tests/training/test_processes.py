@@ -26,10 +26,10 @@ def train(console, scripts, tmp_path):
     return run
 
 
-def test_a_cell_of_two_processes_is_evaluated_by_one(console, scripts, tmp_path):
+def test_a_cell_of_two_processes_is_evaluated_by_one(console, tmp_path):
     done = console(
-        *("solo-gedi", "cell", "out", "--config-path", scripts / "pretrain" / "digits"),
-        *("--config-name", "gedi", "--tasks", "clustering,linear", "probe.max_epochs=1"),
+        *("solo-gedi", "cell", "out", "digits/gedi"),
+        *("--tasks", "clustering,linear", "probe.max_epochs=1"),
         *("devices=2", "accelerator=cpu", "strategy=ddp", "backbone.kwargs.width=8"),
         *("+limit_train_batches=3", "+limit_val_batches=1", "optimizer.batch_size=32"),
         *("data.num_workers=0", "max_epochs=1", "method_kwargs.sgld.num_steps=2"),
