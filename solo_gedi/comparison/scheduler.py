@@ -204,15 +204,12 @@ def fail(cell: Cell, why: str) -> None:
         cell: that failed.
         why: in a line.
     """
-    from solo_gedi.evaluation.rows import FORMAT
-
     for seed in cell.seeds:
         if cell.state_of(seed) == "to do":
             results = cell.results_of(seed)
             results.parent.mkdir(parents=True, exist_ok=True)
             about = {"method": cell.method, "dataset": cell.dataset, "seed": seed}
-            failed = {"format": FORMAT, "status": "failed", **about, "reason": why}
-            write_json(results, failed)
+            write_json(results, {"status": "failed", **about, "reason": why})
 
 
 def _gpus() -> list[str]:

@@ -118,15 +118,15 @@ def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
             if not path.exists():
                 continue
             metrics = {**json.loads(path.read_text()), "folder": str(path.parent)}
-            if metrics.get("format") != FORMAT:
+            if metrics["status"] == "failed":
+                results.failed[seed] = metrics["reason"]
+            elif metrics.get("format") != FORMAT:
                 raise ConfigError(
                     f"{path} was written by another version of solo-gedi: evaluate the run again, "
                     "or run the suite with --rerun all"
                 )
-            if metrics["status"] == "finished":
+            elif metrics["status"] == "finished":
                 results.finished.append(metrics)
-            elif metrics["status"] == "failed":
-                results.failed[seed] = metrics["reason"]
     return found
 
 

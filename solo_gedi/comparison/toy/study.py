@@ -13,7 +13,6 @@ from solo_gedi.comparison.toy.training import ToyTraining
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.options import Options, names
-from solo_gedi.evaluation.rows import FORMAT
 from solo_gedi.files import check_folder, write_atomically, write_json
 
 logger = get_logger(__name__)
@@ -82,8 +81,7 @@ def toy(
             _save(training, k, place)
             if seed in training.diverged:
                 about = {"method": cfg.method, "dataset": cfg.data.dataset, "seed": seed}
-                failed = {"format": FORMAT, "status": "failed", **about}
-                metrics = {**failed, "reason": training.diverged[seed]}
+                metrics = {"status": "failed", **about, "reason": training.diverged[seed]}
             else:
                 begin = perf_counter()
                 metrics = evaluate(place, tasks, **options).metrics
