@@ -15,6 +15,8 @@ from solo_gedi.report.page import Figure, Table, Text, write_report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CLUSTER_MAP = "clusters"  # the picture of an evaluation that shows the plane
+
 _NOTES = {
     "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
     "on images its values lie near what chance gives as a mean over mini-batches, which the full "
@@ -72,21 +74,23 @@ def _settings(results: dict[tuple[str, str], Results], dataset: str) -> list[Tex
 
 def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -> list[Figure]:
     """The pictures of each method's first seed; maps of clusters side by side (Figure 3)."""
+    from solo_gedi.report.plots import described, panels, save_figure
+
     figures: list[Figure] = []
     maps: dict[str, Path] = {}
     for (name, method), found in results.items():
         if name != dataset or not found.finished:
             continue
         first = found.finished[0]
-        for path in [Path(first["folder"]) / figure for figure in first["figures"]]:
-            if path.stem == "clusters" and path.exists():
+        paths = [Path(first["folder"]) / figure for figure in first["figures"]]
+        for path in filter(Path.exists, paths):
+            title, note = described(path)
+            if path.stem == CLUSTER_MAP:
                 maps[method] = path
-            elif path.exists():
-                title = f"{dataset}, {method}, seed {first['seed']}: {path.stem}"
-                figures.append(Figure(title, path))
+            else:
+                about = f"{dataset}, {method}, seed {first['seed']}: {title}"
+                figures.append(Figure(about, path, note))
     if maps:
-        from solo_gedi.report.plots import panels, save_figure
-
         path = out / f"clusters_{dataset}.png"
         shown = {method: partial(_show, picture=picture) for method, picture in maps.items()}
         save_figure(panels(shown, side=2.0), path)
