@@ -130,6 +130,29 @@ def image_folder(tmp_path):
 
 
 @pytest.fixture
+def mnist_files():
+    """Writes a few random images as MNIST, or another set of torchvision's, has its files."""
+    import numpy as np
+
+    def write(root, kind="FashionMNIST", train=40, test=20):
+        generator, written = np.random.default_rng(0), {}
+        folder = root / kind / "raw"
+        folder.mkdir(parents=True)
+        for split, size in (("train", train), ("t10k", test)):
+            images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+            labels = (np.arange(size) % 10).astype(np.uint8)
+            for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+                # A magic number (unsigned bytes, number of dimensions) and the dimensions.
+                header = np.array([0x800 + array.ndim, *array.shape], dtype=">i4")
+                path = folder / f"{split}-{name}-ubyte"
+                path.write_bytes(header.tobytes() + array.tobytes())
+            written[split] = images, labels
+        return written
+
+    return write
+
+
+@pytest.fixture
 def console():
     """Runs a command with the environment's Python in front, as a user's shell does."""
     import subprocess

@@ -1,4 +1,4 @@
-"""digits, moons, circles and SVHN, in the form that solo-learn's data loading gives."""
+"""The data sets that solo-learn does not have, in the form that its data loading gives."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
-from torchvision.datasets import SVHN
+from torchvision.datasets import MNIST, SVHN, FashionMNIST, KMNIST
 
 from solo_gedi.core.processes import rank
 from solo_gedi.errors import DataError, MissingPackageError
@@ -111,6 +111,26 @@ def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset
         raise MissingPackageError("data.dataset=svhn needs scipy: pip install scipy") from error
 
 
+def _like_mnist(kind: type[MNIST]) -> Callable[..., Dataset]:
+    """MNIST, or what torchvision reads from the same four files, downloaded where it is missing.
+
+    Args:
+        kind: torchvision's class.
+    """
+
+    def images(path: str, train: bool, transform: Transform | None = None) -> Dataset:
+        try:
+            return kind(Path(path).expanduser(), train, transform, download=True)
+        except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            why = " ".join(str(error).split()) or "it has another format"
+            raise DataError(
+                f"data path {path!r} has no {kind.__name__} that could be read or downloaded (its "
+                f"four unpacked files belong into {kind.__name__}/raw): {why}"
+            ) from error
+
+    return images
+
+
 def _seed() -> int:
     """Drawn from torch's global state, which a resumed run brings back; another on each process."""
     return (int(torch.randint(2**31 - 1, ())) + rank()) % 2**32
@@ -171,6 +191,11 @@ DATASETS = {
     "svhn": DatasetSpec(
         10, _svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), size=32
     ),
+    "fashion_mnist": DatasetSpec(
+        10, _like_mnist(FashionMNIST), mean=(0.2860,), std=(0.3530,), size=28
+    ),
+    "mnist": DatasetSpec(10, _like_mnist(MNIST), mean=(0.1307,), std=(0.3081,), size=28),
+    "kmnist": DatasetSpec(10, _like_mnist(KMNIST), mean=(0.1918,), std=(0.3483,), size=28),
     "moons": DatasetSpec(2, points=_moons),
     "circles": DatasetSpec(2, points=_circles),
 }

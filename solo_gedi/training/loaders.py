@@ -167,8 +167,8 @@ def _pipelines(cfg: DictConfig) -> tuple[list[Transform], list[int]]:
 def validation_loader(cfg: DictConfig) -> DataLoader | None:
     """The labelled validation data of a pretraining config, if it has any, without augmentation.
 
-    Images of digits, SVHN and `custom` folders have the size and normalisation they are trained
-    with; solo-learn's other data sets its fixed pipeline.
+    Images of this package's data sets and of `custom` folders have the size and normalisation they
+    are trained with; solo-learn's other data sets its fixed pipeline.
 
     Raises:
         DataError: if the data cannot be read.
@@ -192,7 +192,8 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
     """Training and validation data of a linear probe's config.
 
     The training images of solo-learn's data sets and of `custom` folders are augmented as it
-    does it; digits and SVHN, which its crops and flips would turn into other digits, are not.
+    does it; those of this package's sets, whose digits its crops and flips would turn into others,
+    are not.
 
     Raises:
         DataError: if the data cannot be read.
@@ -308,7 +309,7 @@ def _points(cfg: DictConfig, views: int = 0) -> DataLoader | None:
 
 
 def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
-    """Labelled images of digits, SVHN or a `custom` folder."""
+    """Labelled images of one of this package's data sets or a `custom` folder."""
     path = cfg.data.train_path if train else cfg.data.val_path
     if images := spec_of(cfg.data.dataset).images:
         return images(path, train, transform)

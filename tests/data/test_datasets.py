@@ -235,3 +235,39 @@ def test_svhn_gives_the_split_that_is_asked_for(tmp_path, monkeypatch, train, fi
     for i, (image, label) in enumerate(data):
         assert np.array_equal(np.asarray(image), images[..., i])
         assert label == labels[i, 0]
+
+
+LIKE_MNIST = {"fashion_mnist": "FashionMNIST", "mnist": "MNIST", "kmnist": "KMNIST"}
+
+
+@pytest.mark.parametrize(("name", "kind"), LIKE_MNIST.items())
+def test_sets_like_mnist_are_read_from_torchvisions_files(tmp_path, mnist_files, name, kind):
+    written = mnist_files(tmp_path, kind)
+    spec = DATASETS[name]
+    assert (spec.size, spec.num_classes, len(spec.mean)) == (28, 10, 1)
+    for train, (images, labels) in {True: written["train"], False: written["t10k"]}.items():
+        data = spec.images(str(tmp_path), train, None)
+        assert len(data) == len(images)
+        for (image, label), pixels, expected in zip(data, images, labels, strict=True):
+            assert (image.mode, image.size, label) == ("L", (28, 28), expected)
+            assert np.array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize(("name", "kind"), LIKE_MNIST.items())
+@pytest.mark.parametrize("content", [None, b"", b"\0\0\x08\x03", b"not what it should be at all"])
+def test_sets_like_mnist_that_are_not_there_name_the_folder(
+    tmp_path, mnist_files, monkeypatch, name, kind, content
+):
+    def refuse(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
+    if content is not None:
+        mnist_files(tmp_path, kind)
+        (tmp_path / kind / "raw" / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=f"{kind}/raw") as error:
+        DATASETS[name].images(str(tmp_path), True, None)
+    message = str(error.value)
+    assert str(tmp_path) in message
+    assert len(message.splitlines()) == 1
+    assert content is not None or "no network" in message
