@@ -144,9 +144,20 @@ def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_
     assert signal.getsignal(signal.SIGTERM) is before
     assert [row["seeds"] for row in table(out / "tables.csv")] == ["0", "0"]
     assert not list(out.rglob("metrics.json"))
-    for path in out.rglob("pid"):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(path.read_text()), 0)
+    pids = [int(path.read_text()) for path in out.rglob("pid")]
+    for _ in range(100):
+        if not any(map(alive, pids)):
+            break
+        time.sleep(0.1)
+    assert not any(map(alive, pids))
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_cluster_is_told_what_a_cell_needs(monkeypatch):
