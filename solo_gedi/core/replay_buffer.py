@@ -133,3 +133,26 @@ class ReplayBuffer:
         generator, same_device = state["generator"], state["device"] == self.device.type
         if self.generator is not None and generator is not None and same_device:
             self.generator.set_state(generator.cpu())
+
+    def load_state_dicts(
+        self, states: Sequence[dict[str, Any]], process: int = 0, processes: int = 1
+    ) -> None:
+        """Restore one process's share of what all processes saved.
+
+        With as many processes as before that is its own state; otherwise the chains are dealt out
+        anew, as far as there is room, and the randomness stays this buffer's.
+
+        Args:
+            states: of every process's `state_dict`, in the order of their ranks; may be empty.
+            process: number of this process, from 0.
+            processes: how many there are now.
+
+        Raises:
+            ValueError: if a saved buffer has another size or sample shape.
+        """
+        if len(states) == processes:
+            self.load_state_dict(states[process])
+        elif states:
+            dealt = torch.cat([state["chains"] for state in states])[process::processes]
+            kept = dealt[: len(self)].to(self.device)
+            self.write(torch.arange(len(kept), device=self.device), kept)

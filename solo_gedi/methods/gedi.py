@@ -39,7 +39,7 @@ class GEDI(BaseMethod):
         cfg: solo-learn's config.
 
     Attributes:
-        has_energy: log p(x) is part of the model, and `watched` and `sampler` say how it fares.
+        has_energy: whether a method models log p(x), and so has `sampler` and `watched`.
         projector: the head f of Eq. 6, on top of the backbone.
         objective: the loss, Eq. 5.
         sample_space: the map between the chains' [-1, 1] and the network's input.
@@ -143,7 +143,7 @@ class GEDI(BaseMethod):
         """
         indices, X, targets = batch
         X = [X] if isinstance(X, Tensor) else X[: self.num_views]
-        # x and x', in the sample space, with the noise of Tables 3 and 5
+        # x and x', with the noise of Tables 3 and 5
         views = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
         data = self.sample_space.to_samples(views[0])
         if self.objective.needs_score:
@@ -158,7 +158,7 @@ class GEDI(BaseMethod):
         terms = self.objective(**objective_inputs(self.objective, logits, **densities, x=data))
         loss = terms.pop("loss")
 
-        self._log({**terms, "gedi": loss}, logits[0], densities)
+        self._log_step({**terms, "gedi": loss}, logits[0], densities)
         # The online classifier's mean over no labelled point is NaN.
         labelled = (targets != -1).any()
         return loss + torch.where(labelled, out["loss"], torch.zeros_like(out["loss"]))
@@ -208,7 +208,9 @@ class GEDI(BaseMethod):
         of_data, of_samples = both.split([len(data), len(samples)])
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 
-    def _log(self, losses: dict[str, Tensor], logits: Tensor, densities: dict[str, Tensor]) -> None:
+    def _log_step(
+        self, losses: dict[str, Tensor], logits: Tensor, densities: dict[str, Tensor]
+    ) -> None:
         metrics = {f"train_{name}_loss": loss for name, loss in losses.items()}
         chains: dict[str, Tensor] = {}
         if densities and self.sampler is not None:
@@ -240,14 +242,8 @@ class GEDI(BaseMethod):
         )
         sampler = Sampler(settings, buffer, space.box, gather_distributed=True)
         sampler.load_state_dict(self._saved_sampler)
-        saved, self._saved_buffers = self._saved_buffers, []
-        if len(saved) == world_size():
-            buffer.load_state_dict(saved[rank()])
-        elif saved:
-            # Another number of processes: the chains are dealt out anew, as far as there is room.
-            chains = torch.cat([state["chains"] for state in saved])[rank() :: world_size()]
-            kept = chains[: len(buffer)].to(buffer.device)
-            buffer.write(torch.arange(len(kept), device=buffer.device), kept)
+        buffer.load_state_dicts(self._saved_buffers, rank(), world_size())
+        self._saved_buffers = []
         return sampler
 
     def on_train_batch_end(self, *_: Any) -> None:

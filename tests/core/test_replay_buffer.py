@@ -236,3 +236,37 @@ def test_state_saved_without_a_generator_is_taken_up_by_a_buffer_with_one():
     own = ReplayBuffer(10, (2,), 0.0, torch.rand, generator=torch.Generator())
     own.load_state_dict(saved.state_dict())
     assert torch.equal(own.chains, saved.chains)
+
+
+def test_chains_of_another_number_of_processes_are_dealt_out_anew():
+    states = [random_buffer(seed=seed).state_dict() for seed in range(3)]
+    together = torch.cat([state["chains"] for state in states])
+    buffers = [random_buffer(seed=10 + process) for process in range(2)]
+    generators = [buffer.generator.get_state() for buffer in buffers]
+    for process, buffer in enumerate(buffers):
+        buffer.load_state_dicts(states, process, 2)
+        assert torch.equal(buffer.chains, together[process::2][:10])
+        assert torch.equal(buffer.generator.get_state(), generators[process])
+
+    # To more processes there are not enough: what is missing is fresh.
+    few = random_buffer(seed=10)
+    fresh = few.chains.clone()
+    few.load_state_dicts(states, 1, 6)
+    assert torch.equal(few.chains[:5], together[1::6])
+    assert torch.equal(few.chains[5:], fresh[5:])
+
+
+def test_as_many_processes_as_before_take_up_each_its_own_state():
+    saved = [random_buffer(seed=seed) for seed in range(2)]
+    states = [buffer.state_dict() for buffer in saved]
+    for process in range(2):
+        restored = random_buffer(seed=10)
+        restored.load_state_dicts(states, process, 2)
+        assert torch.equal(restored.draw(5)[0], saved[process].draw(5)[0])
+
+
+def test_no_saved_state_leaves_a_buffer_as_it_is():
+    buffer = random_buffer()
+    before = buffer.chains.clone()
+    buffer.load_state_dicts([])
+    assert torch.equal(buffer.chains, before)
