@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
-from torchvision.datasets import MNIST, SVHN, FashionMNIST, KMNIST
+from torchvision.datasets import KMNIST, MNIST, SVHN, FashionMNIST
 
 from solo_gedi.core.processes import rank
 from solo_gedi.errors import DataError, MissingPackageError

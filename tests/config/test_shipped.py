@@ -1,7 +1,9 @@
 """What the shipped configs say, and that each builds what it names."""
 
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torchvision.transforms.functional import to_pil_image
 
 from solo_gedi import hosts
 from solo_gedi.config import (
@@ -19,7 +21,8 @@ from solo_gedi.training.job import parse
 from solo_gedi.training.pretrain import build_method
 
 VARIANTS = ["gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem", "swav", "barlow"]
-IMAGES = ["digits", "svhn", "cifar", "custom"]
+FULL_SIZE = ["fashion", "svhn", "cifar", "custom"]  # with the paper's loss beside a working one
+IMAGES = ["digits", *FULL_SIZE]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +57,8 @@ def differences(one, other, prefix=""):
 def test_every_suite_has_every_method():
     expected = [f"{s}/{m}" for s in ("toy", *IMAGES) for m in VARIANTS]
     fast = [f"{s}/gedi_fast" for s in IMAGES]
-    assert list_configs() == sorted([*expected, *fast, "toy/gedi_paper"])
+    letter = [f"{s}/gedi_paper" for s in ("toy", *FULL_SIZE)]
+    assert list_configs() == sorted([*expected, *fast, *letter])
     probes = [f"{s}/{m}" for s in IMAGES for m in ("gedi", "jem", "swav", "barlow")]
     assert list_configs("linear") == sorted(probes)
 
@@ -95,9 +99,10 @@ def test_no_config_repeats_what_all_runs_share():
 
 PAPER = {  # Tables 3 and 5, FACTS on solo-learn's scaling of the rate
     "toy/gedi_paper": (400, 1e-3, (1, 50, 10), (1, 0.01**2 / 2, 0.01)),
-    "svhn/gedi": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
-    "cifar/gedi": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
-    "cifar/gedi dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
+    "svhn/gedi_paper": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi_paper": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
+    "cifar/gedi_paper dataset=cifar100": (64, 1e-4, (1, 50, 50), (20, 1, 0.01)),
+    "custom/gedi_paper": (64, 1e-4, (1, 50, 25), (20, 1, 0.01)),
 }
 
 
@@ -115,14 +120,64 @@ def test_numbers_are_the_papers(which):
     assert (kwargs.sgld.buffer_size, kwargs.sgld.reinit_prob) == (10000, 0.05)
     assert kwargs.input_noise_std == 0.03
     assert kwargs.get("energy_l2", 0) == 0
-    width = {"cifar/gedi dataset=cifar100": 256, "toy/gedi_paper": None}.get(which, 128)
+    width = {"cifar/gedi_paper dataset=cifar100": 256, "toy/gedi_paper": None}.get(which, 128)
     if width:
         assert cfg.backbone.kwargs.width == width
         assert kwargs.proj_hidden_dim == 2 * width
-    epochs = {"toy": 20, "svhn": 20, "cifar": 200}[name.split("/")[0]]
+    epochs = {"toy": 20, "svhn": 20}.get(name.split("/")[0], 200)
     assert cfg.max_epochs == epochs
     if name.startswith("toy"):
         assert cfg.max_epochs * cfg.limit_train_batches == 20_000
+
+
+@pytest.mark.parametrize("which", [*FULL_SIZE, "cifar dataset=cifar100", "fashion dataset=mnist"])
+def test_image_recipe_departs_from_the_papers_loss_in_what_it_names(which):
+    """The prior summed over the clusters, and an L2 on the energies where there is GEN."""
+    suite, *overrides = which.split()
+    letter, recipe = (load(f"{suite}/{name}", *overrides) for name in ("gedi_paper", "gedi"))
+    clusters = 100 if "dataset=cifar100" in overrides else 10
+    weights = letter.method_kwargs.weights
+    assert (weights.gen, weights.inv) == (1, 50)
+    changed = differences(letter, recipe)
+    assert changed.pop("name")
+    assert changed.pop("method_kwargs.weights.prior") == (weights.prior, clusters * weights.prior)
+    assert changed.pop("method_kwargs.energy_l2") == (0, 0.02)
+    assert changed.pop("divergence") == ({"policy": "ignore"}, None)
+    assert not changed
+    assert parse(recipe, hosts.parse_pretrain).data.num_classes in (clusters, 1)  # 1: a folder here
+    jem = load(f"{suite}/jem", *overrides)
+    assert jem.method_kwargs.sgld == recipe.method_kwargs.sgld
+    assert jem.method_kwargs.energy_l2 == recipe.method_kwargs.energy_l2
+
+
+@pytest.mark.parametrize("suite", FULL_SIZE)
+def test_jem_sees_the_image_as_it_is(suite):
+    """Appendix F: Gaussian noise alone, which the method adds."""
+    cfg = load(f"{suite}/jem")
+    (entry,) = cfg.augmentations
+    assert entry.num_crops == 1
+    assert cfg.method_kwargs.input_noise_std == 0.03
+    view = hosts.build_transform(cfg.data.dataset, entry)
+    mean, std = (torch.tensor(part)[:, None, None] for part in hosts.normalization(view))
+    two = load(f"{suite}/gedi").augmentations[0]
+    augmented = hosts.build_transform(cfg.data.dataset, two)
+    assert hosts.normalization(augmented) == hosts.normalization(view)
+    torch.manual_seed(0)
+    pixels = torch.rand(20, len(mean), entry.crop_size, entry.crop_size)
+    pixels = pixels.mul(255).round().div(255)
+    images = [to_pil_image(image) for image in pixels]
+    seen, changed = (
+        torch.stack([make(image) for image in images]) * std + mean for make in (view, augmented)
+    )
+    torch.testing.assert_close(seen, pixels)
+    assert (changed - pixels).abs().mean() > 0.1
+
+
+def test_what_a_flip_would_make_another_sign_is_not_flipped():
+    for dataset, prob in (("fashion_mnist", 0.5), ("mnist", 0), ("kmnist", 0)):
+        cfg = load("fashion/gedi", f"dataset={dataset}")
+        assert (cfg.data.dataset, cfg.name) == (dataset, f"gedi-{dataset}")
+        assert cfg.augmentations[0].horizontal_flip.prob == prob
 
 
 @pytest.mark.parametrize("suite", IMAGES)
