@@ -26,6 +26,7 @@ PROBES = {
     "gedi_nogen": "gedi",
     "gedi": "gedi",
     "gedi_fast": "gedi",
+    "gedi_paper": "gedi",
 }
 
 
@@ -55,7 +56,7 @@ class Suite:
         probes: config -> config of its linear probe.
         stacked: whether one command trains all seeds of a method at once.
         required: overrides that only the user can give.
-        ood: the paper's out-of-distribution sets, which lie where the suite's own data does.
+        ood: out-of-distribution sets of images, which lie where the suite's own data does.
     """
 
     folder: str
@@ -70,7 +71,8 @@ class Suite:
 _POINTS = {name: (f"dataset={name}",) for name in ("moons", "circles")}
 _TABLE_2 = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
 _ON_POINTS = {name: Method(name) for name in (*_TABLE_2, "gedi_paper")}
-_ON_IMAGES = {name: Method(name) for name in PROBES}
+_WITH_LETTER = {name: Method(name) for name in PROBES}
+_ON_IMAGES = {name: method for name, method in _WITH_LETTER.items() if name != "gedi_paper"}
 _WEIGHTS = {
     f"inv={inv} prior={prior}": Method(
         "gedi",
@@ -135,12 +137,16 @@ SUITES = {
     ),
     "passes": Suite("digits", {"digits": ()}, _PASSES, PROBES),
     "digits": Suite("digits", {"digits": ()}, _ON_IMAGES, PROBES),
-    "svhn": Suite("svhn", {"svhn": ()}, _ON_IMAGES, PROBES, ood=("cifar10", "cifar100")),
-    "cifar10": Suite("cifar", {"cifar10": ()}, _ON_IMAGES, PROBES, ood=("svhn", "cifar100")),
+    # The classic pair, and digits of scikit-learn's wheel.
+    "fashion": Suite(
+        "fashion", {"fashion_mnist": ()}, _WITH_LETTER, PROBES, ood=("mnist", "digits")
+    ),
+    "svhn": Suite("svhn", {"svhn": ()}, _WITH_LETTER, PROBES, ood=("cifar10", "cifar100")),
+    "cifar10": Suite("cifar", {"cifar10": ()}, _WITH_LETTER, PROBES, ood=("svhn", "cifar100")),
     "cifar100": Suite(
         "cifar",
         {"cifar100": ("dataset=cifar100",)},
-        _ON_IMAGES,
+        _WITH_LETTER,
         PROBES,
         ood=("svhn", "cifar10"),
     ),
@@ -246,7 +252,7 @@ def cells_of(
             raise ConfigError(f"this suite needs {key}=FOLDER")
     own = [override for override in overrides if not override.startswith("probe.")]
     of_probe = [override for override in overrides if override not in own]
-    paper_sets = {"ood": (*suite.ood, "uniform", "shuffled")} if suite.ood else {}
+    out_sets = {"ood": (*suite.ood, "uniform", "shuffled")} if suite.ood else {}
     fingerprint = cache(_fingerprint)
     cells = []
     for dataset, name in product(suite.datasets, methods or suite.methods):
@@ -257,7 +263,7 @@ def cells_of(
             raise ConfigError(f"--scripts={scripts} has no {path}")
         probe = suite.probes.get(method.config)
         linear = None if probe is None else _named(scripts, "linear", suite.folder, probe)
-        options = {"linear_config": linear, **paper_sets, **(evaluate or {})}
+        options = {"linear_config": linear, **out_sets, **(evaluate or {})}
         arguments = _as_arguments(options)
         changes = (*choice, *method.overrides, *own)
         # Without what the method changes, which is in the command: composing takes its time.

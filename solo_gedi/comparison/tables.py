@@ -84,7 +84,7 @@ MEASURES = (
             "ood_auroc",
             {"task": "ood", "metric": "auroc", "score": "neg_grad_norm", "against": other},
         )
-        for other in ("svhn", "cifar10", "cifar100", "uniform", "shuffled")
+        for other in ("svhn", "cifar10", "cifar100", "mnist", "digits", "uniform", "shuffled")
     ),
 )
 

@@ -32,6 +32,12 @@ def test_cells_are_commands(tmp_path):
     cifar = cells_of(SUITES["cifar100"], [], [0], tmp_path)
     assert all("dataset=cifar100" in cell.arguments for cell in cifar)
     assert "--ood svhn,cifar10,uniform,shuffled" in cifar[0].command  # the paper's, and ours
+    fashion = cells_of(SUITES["fashion"], [], [0], tmp_path)
+    assert {cell.method for cell in fashion} == {cell.method for cell in cifar}
+    assert fashion[0].folder == tmp_path / "fashion_mnist" / "jem" / "seed=0"
+    assert "--ood mnist,digits,uniform,shuffled" in fashion[0].command
+    letter = next(cell for cell in fashion if cell.method == "gedi_paper")
+    assert "fashion/gedi_paper --linear-config fashion/gedi " in letter.command
 
 
 def test_a_cell_is_done_when_all_its_seeds_are(tmp_path):
