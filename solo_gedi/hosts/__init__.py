@@ -18,7 +18,7 @@ from solo_gedi.hosts._detect import GENERATION as GENERATION
 from solo_gedi.hosts._detect import SOLO_FOLDER as SOLO_FOLDER
 from solo_gedi.hosts._detect import describe as describe
 from solo_gedi.hosts._shared import build_backbone as build_backbone
-from solo_gedi.hosts._shared import cluster_output as cluster_output
+from solo_gedi.hosts._shared import cluster_scores as cluster_scores
 from solo_gedi.hosts._shared import features_dim as features_dim
 from solo_gedi.hosts._shared import normalization as normalization
 

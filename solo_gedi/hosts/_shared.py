@@ -49,13 +49,19 @@ def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(map(float, step.mean)), tuple(map(float, step.std))
 
 
-def cluster_output(model: Any) -> str:
-    """Name of the output whose argmax is the cluster.
+def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
+    """Scores (n, c) whose argmax is the cluster and whose softmax is p(y|x).
 
-    The scores of a layer of prototypes, as SwAV has one; else `z`, which is the cluster head's of
-    GEDI and JEM and the projector's of Barlow Twins and others, as in the paper.
+    Those of a layer of prototypes over the temperature, as SwAV has them; else `z`, which is the
+    cluster head's of GEDI and JEM and the projector's of Barlow Twins and others, as in the paper.
+
+    Args:
+        model: the method.
+        outputs: what it says of n inputs.
     """
-    return "p" if isinstance(getattr(model, "prototypes", None), nn.Linear) else "z"
+    if isinstance(getattr(model, "prototypes", None), nn.Linear):
+        return outputs["p"] / model.temperature
+    return outputs["z"]
 
 
 class WeightedKNNMixin:

@@ -13,21 +13,23 @@ from solo_gedi.errors import CheckpointError
 
 
 class Prototypes(nn.Module):
-    """SwAV's: a projector, then the inner products of its direction with unit prototypes.
+    """SwAV's U^T g / tau: of a projector's direction g and unit prototypes U, over the temperature.
 
     Args:
         projector: features (n, h) -> (n, d).
         directions: (c, d), of any length.
+        temperature: tau; SwAV's p(y|x) is the softmax of what it divides.
     """
 
-    def __init__(self, projector: nn.Module, directions: Tensor) -> None:
+    def __init__(self, projector: nn.Module, directions: Tensor, temperature: float) -> None:
         super().__init__()
-        self.projector = projector
+        self.projector, self.temperature = projector, temperature
         self.prototypes = nn.Parameter(F.normalize(directions, dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (n, h) -> scores in [-1, 1], (n, c)."""
-        return F.normalize(self.projector(features), dim=-1) @ self.prototypes.T
+        """Features (n, h) -> scores in [-1 / tau, 1 / tau], (n, c)."""
+        cosines = F.normalize(self.projector(features), dim=-1) @ self.prototypes.T
+        return cosines / self.temperature
 
 
 def build_head(
@@ -59,7 +61,8 @@ def build_head(
     prototypes = part_of(dict(state), "prototypes")
     directions = prototypes.get("weight_v", prototypes.get("weight"))
     if directions is not None:
-        return Prototypes(network, directions), "prototypes"
+        temperature = float(kwargs.get("temperature", 0.1))  # solo-learn's default
+        return Prototypes(network, directions, temperature), "prototypes"
     return network, "projector"
 
 

@@ -19,7 +19,8 @@ class Outputs(NamedTuple):
 
     Attributes:
         features: (n, h) of the backbone.
-        scores: (n, c), whose argmax is the cluster and whose logsumexp is log p up to a constant.
+        scores: (n, c), over the temperature where the method has one; their argmax is the cluster,
+            their softmax p(y|x), and their logsumexp log p up to a constant.
     """
 
     features: Tensor
@@ -127,8 +128,8 @@ class Model(nn.Module):
     def log_density(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) -> log p(x) up to a constant (Eq. 6), (n,).
 
-        Differentiable. For a method without an energy it is the logsumexp of the scores, as the
-        paper has it for SwAV and Barlow Twins.
+        Differentiable. For a method without an energy it is the logsumexp of the scores: of SwAV's
+        U^T g(x) / tau, by which its p(y|x) is defined, and of Barlow Twins' projector.
         """
         return log_density(self(x.to(self.device)).scores)
 

@@ -26,15 +26,41 @@ def test_outputs_are_those_of_the_training_code(load_config, method):
     with torch.no_grad():
         expected = own(x)
     features, scores = model(x)
-    output = hosts.cluster_output(own)
     torch.testing.assert_close(features, expected["feats"])
-    torch.testing.assert_close(scores, expected[output])
+    torch.testing.assert_close(scores, hosts.cluster_scores(own, expected))
     assert model.output == {"swav": "prototypes", "barlow": "projector"}.get(method, "cluster head")
     assert model.num_clusters == scores.shape[1]
     assert model.has_energy == (method not in ("swav", "barlow"))
     torch.testing.assert_close(model.cluster_probs(x), scores.softmax(1))
     torch.testing.assert_close(model.log_density(x), scores.logsumexp(1))
     assert not model.training
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.7])
+def test_swavs_density_has_its_temperature(trained_copy, tau):
+    """p(y|x) = softmax(U^T g(x) / tau), so log p(x) = logsumexp(U^T g(x) / tau)."""
+    folder = trained_copy("swav")
+    config = json.loads((folder / "args.json").read_text())
+    assert config["method_kwargs"]["temperature"] == 0.1
+    config["method_kwargs"]["temperature"] = tau
+    (folder / "args.json").write_text(json.dumps(config))
+    model = load(folder).double()
+    x = torch.randn(5, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        g = model.head.projector(model.backbone(x))
+    cosines = (g / g.norm(dim=1, keepdim=True)) @ model.head.prototypes.T
+    assert cosines.abs().max() <= 1
+    torch.testing.assert_close(model.cluster_logits(x), cosines / tau)
+    torch.testing.assert_close(model.log_density(x), (cosines / tau).exp().sum(1).log())
+    torch.testing.assert_close(model.cluster_probs(x), (cosines / tau).softmax(1))
+    assert torch.equal(model.cluster_logits(x).argmax(1), cosines.argmax(1))
+    # The gradient of that log p, in units of the sample space.
+    x.requires_grad_()
+    g = model.head.projector(model.backbone(x))
+    cosines = (g / g.norm(dim=1, keepdim=True)) @ model.head.prototypes.T
+    (grad,) = torch.autograd.grad((cosines / tau).logsumexp(1).sum(), x)
+    expected = -(grad / torch.tensor(model.space.scale).item()).flatten(1).norm(dim=1)
+    torch.testing.assert_close(model.ood_score(x.detach()), expected, atol=1e-9, rtol=1e-5)
 
 
 def test_score_is_the_gradient_norm_in_the_sample_space(trained):

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from solo_gedi.core import evaluation_mode
 from solo_gedi.core.failure_modes import triad
-from solo_gedi.hosts import cluster_output
+from solo_gedi.hosts import cluster_scores
 
 
 class Triad(Callback):
@@ -23,13 +23,13 @@ class Triad(Callback):
         if not trainer.is_last_batch:
             return
         views = [batch[1]] if isinstance(batch[1], torch.Tensor) else batch[1][:2]
-        output = cluster_output(pl_module)
         with evaluation_mode(pl_module), torch.no_grad():
             outs = [pl_module(view) for view in views]
-        second = outs[1][output].float() if len(outs) > 1 else None
+        scores, *of_view = [cluster_scores(pl_module, out).float() for out in outs]
+        view_scores = of_view[0] if of_view else None
         # Its own randomness: a run with this callback is the run without it.
         generator = torch.Generator(pl_module.device).manual_seed(batch_idx)
-        measures = triad(outs[0]["feats"].float(), outs[0][output].float(), second, generator)
+        measures = triad(outs[0]["feats"].float(), scores, view_scores, generator)
         pl_module.log_dict(
             {f"triad_{name}": value for name, value in measures.items()},
             on_step=False,
