@@ -11,7 +11,11 @@ from solo_gedi.methods.kwargs import MethodKwargs, Weights, with_defaults
 
 @dataclass
 class JEMKwargs(MethodKwargs):
-    """`method_kwargs` of `method: jem`: GEDI's with the generative term alone."""
+    """`method_kwargs` of `method: jem`: GEDI's with the generative term alone.
+
+    `weights.gen` may be any number above 0: beside the steadying terms, which have weights of their
+    own, it counts.
+    """
 
     weights: Weights = field(default_factory=lambda: Weights(gen=1.0, inv=0.0, prior=0.0))
 
@@ -33,7 +37,7 @@ class JEM(GEDI):
         weights = cfg.method_kwargs.weights
         if weights.inv or weights.prior:
             raise ConfigError(
-                f"method_kwargs.weights of jem must leave inv and prior at 0, got {weights}; "
-                "method: gedi takes other terms"
+                f"method_kwargs.weights of jem must leave inv and prior at 0, got {weights}: it is "
+                "L_GEN alone; method: gedi takes other terms"
             )
         return cfg

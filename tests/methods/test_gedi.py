@@ -326,3 +326,21 @@ def two_sizes():
         "num_crops": 1,
     }
     return [{**common, "crop_size": 8}, {**common, "crop_size": 6}]
+
+
+def test_jem_has_the_generative_term_alone_whatever_its_weight(build):
+    once, heavier = (build("jem", f"+method_kwargs.weights.gen={w}") for w in (1, 7))
+    for model in (once, heavier):
+        loss = model.training_step(batch(), 0)
+        terms = {name: value for name, value in model.logged.items() if name.endswith("_loss")}
+        assert not {"train_inv_loss", "train_prior_loss"} & terms.keys()
+        weight = model.cfg.method_kwargs.weights.gen
+        expected = weight * terms["train_gen_loss"] + 0.02 * terms["train_energy_l2_loss"]
+        torch.testing.assert_close(terms["train_gedi_loss"], expected)
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize("weights", [{"gen": 0}, {"inv": 1}, {"prior": 1}, {"gen": -1}])
+def test_jem_without_its_term_or_with_another_is_refused(build, weights):
+    with pytest.raises(ConfigError, match="method_kwargs.weights"):
+        build("jem", method_kwargs={"weights": weights})
