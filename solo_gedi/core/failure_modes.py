@@ -5,7 +5,9 @@
 2. Cluster collapse, every input falls into one cluster: `cluster_entropy` falls to 0 and
    `largest_cluster_share` rises to 1.
 3. Permutation invariance of the assignments, the loss cannot tell which cluster belongs to which
-   input: `permutation_gap` falls to 0 and `view_agreement` to chance.
+   input: `permutation_gap` falls to 0 and `view_agreement` to chance. Both look at a point and its
+   view alone. Where whole parts of a manifold have swapped clusters, as SwAV's half rings in the
+   paper's Figure 3, every view agrees; then `neighbour_cut` is above what the data allow.
 
 Features are (n, h), logits (n, c), for n points; every measure is a scalar tensor.
 """
@@ -146,6 +148,40 @@ def permutation_gap(
     """
     order = torch.randperm(len(logits), generator=generator, device=logits.device)
     return invariance_loss(logits[order], view_logits) - invariance_loss(logits, view_logits)
+
+
+def neighbour_cut(clusters: Tensor, neighbours: Tensor) -> Tensor:
+    """Share of the edges of a nearest-neighbour graph that clusters cut, over its chance level.
+
+    Needs no labels. Clusters that part what lies apart cut few edges; those that swap halfway along
+    a manifold cut it there. How few is few depends on the data: compare it with another partition of
+    the same graph, as by spectral clustering, which looks for the least cut. On the two rings that
+    one has 0, and a cut by angle a few hundredths.
+
+    It sees no more than the graph does. Nearest neighbours by the pixels of images have little to do
+    with what they show, so that clusters of meaning may cut more than clusters of brightness; and
+    clusters that merge or leave out whole parts cut nothing: see `largest_cluster_share`.
+
+    Args:
+        clusters: (n,) whole numbers from 0.
+        neighbours: (n, k) indices of each point's nearest neighbours, without itself.
+
+    Returns:
+        Scalar, at least 0: the share of the n k edges between two clusters, over 1 - sum_y q_y^2,
+        what it is for clusters of the same sizes q that know nothing of the points. NaN for a
+        single cluster.
+
+    Example:
+        >>> pairs = torch.tensor([[1], [0], [3], [2]])  # two pairs, far from each other
+        >>> neighbour_cut(torch.tensor([0, 0, 1, 1]), pairs)
+        tensor(0.)
+        >>> neighbour_cut(torch.tensor([0, 1, 1, 1]), pairs)
+        tensor(1.3333)
+    """
+    between = (clusters[neighbours] != clusters[:, None]).float().mean()
+    shares = torch.bincount(clusters) / len(clusters)
+    chance = 1 - shares.square().sum()
+    return torch.where((shares > 0).sum() > 1, between / chance, torch.full_like(chance, torch.nan))
 
 
 def triad(

@@ -9,7 +9,7 @@ from solo_gedi.evaluation.clustering import (
     kmeans_clusters,
     minibatch_nmi,
 )
-from solo_gedi.evaluation.failure_modes import failure_modes_of
+from solo_gedi.evaluation.failure_modes import failure_modes_of, neighbour_cuts
 from solo_gedi.evaluation.features import Features, extract
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
@@ -37,5 +37,6 @@ __all__ = [
     "kmeans_clusters",
     "knn_accuracy",
     "minibatch_nmi",
+    "neighbour_cuts",
     "ood_scores",
 ]

@@ -1,6 +1,13 @@
 """The three failure modes of a model on a data set."""
 
+import warnings
+
+import numpy as np
 import torch
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import spectral_clustering
+from sklearn.neighbors import kneighbors_graph
+from torch import Tensor
 
 from solo_gedi.core import evaluation_mode, failure_modes
 from solo_gedi.evaluation.features import Batches
@@ -29,3 +36,43 @@ def failure_modes_of(model: Model, batches: Batches, noise_std: float) -> dict[s
     logits, view_logits = (torch.cat([out.scores.cpu() for out in part]) for part in parts)
     measures = failure_modes.triad(features, logits, view_logits, generator)
     return {name: float(value) for name, value in measures.items()}
+
+
+def neighbour_cuts(points: Tensor, clusters: Tensor, k: int = 10) -> dict[str, float]:
+    """`core.failure_modes.neighbour_cut` of clusters, and of spectral clustering into as many.
+
+    Args:
+        points: (n, ...) in whose space neighbours are near, on the CPU.
+        clusters: (n,) whole numbers from 0.
+        k: neighbours of a point.
+
+    Returns:
+        `model` and `spectral`; empty where all points are in one cluster.
+
+    >>> line = torch.arange(20.0)[:, None] + torch.tensor([0.0] * 10 + [50.0] * 10)[:, None]
+    >>> parted, halved = torch.arange(20) // 10, torch.arange(20) % 10 // 5
+    >>> neighbour_cuts(line, parted, k=2)
+    {'model': 0.0, 'spectral': 0.0}
+    >>> neighbour_cuts(line, halved, k=2)["model"] > 0
+    True
+    """
+    number = len(clusters.unique())
+    if number < 2:
+        return {}
+    graph = kneighbors_graph(points.flatten(1).numpy(), k, include_self=False)
+    neighbours = torch.from_numpy(graph.indices.reshape(len(points), k)).long()
+    either = graph.maximum(graph.T)
+    components, parts = connected_components(either, directed=False)
+    if components >= number:
+        spectral = np.minimum(parts, number - 1)
+    else:
+        with warnings.catch_warnings():  # of a graph that falls into fewer parts than clusters
+            warnings.simplefilter("ignore", UserWarning)
+            spectral = spectral_clustering(
+                either, n_clusters=number, assign_labels="cluster_qr", random_state=0
+            )
+    cuts = {"model": clusters, "spectral": torch.from_numpy(spectral).long()}
+    return {
+        source: float(failure_modes.neighbour_cut(partition, neighbours))
+        for source, partition in cuts.items()
+    }

@@ -87,6 +87,12 @@ def _clustering(row: Row) -> str:
 def _triad(row: Row) -> str:
     if "of" in row:
         return f"mean log p of the {row['of']}"
+    if row["metric"] == "neighbour_cut":
+        whose = "clusters" if row["source"] == "model" else "as many by spectral clustering"
+        return (
+            f"{whose}: edges cut of the graph of {row['k']} nearest neighbours in the "
+            f"{row['space']}, {row['points']} points, over chance"
+        )
     return f"features and clusters; views by noise of std {row['noise']}"
 
 

@@ -74,6 +74,11 @@ class Subject:
         """All network inputs (n, ...) of the test split."""
         return torch.cat([x for x, _ in self.test_loader])
 
+    @cached_property
+    def test_samples(self) -> Tensor:
+        """The test split in the sample space: points, or pixels in [-1, 1], (n, ...)."""
+        return self.model.space.to_samples(self.test_inputs)
+
     def loader(self, *, train: bool = False, other: str | None = None) -> Batches:
         """Batches of (network inputs, labels), without augmentation.
 

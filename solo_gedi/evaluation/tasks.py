@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError, DataError, Interrupted
 from solo_gedi.evaluation.clustering import clustering_metrics, kmeans_clusters, minibatch_nmi
-from solo_gedi.evaluation.failure_modes import failure_modes_of
+from solo_gedi.evaluation.failure_modes import failure_modes_of, neighbour_cuts
 from solo_gedi.evaluation.features import Batches, extract
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
@@ -73,12 +73,23 @@ def triad(subject: Subject) -> Found:
     noise = (subject.cfg.get("method_kwargs") or {}).get("input_noise_std", 0.03)
     measured = failure_modes_of(model, subject.test_loader, noise)
     yield from subject.rows("triad", measured, noise=noise)
-    sets = {"data": model.space.to_samples(subject.test_inputs), "chains": model.chains}
+    yield from _cuts(subject)
+    sets = {"data": subject.test_samples, "chains": model.chains}
     for name, samples in sets.items():
         if samples is not None:
             with torch.inference_mode():
                 mean = float(model.log_density_of_samples(samples[:1000]).mean())
             yield from subject.rows("triad", {"log_density": mean}, of=name)
+
+
+def _cuts(subject: Subject, most: int = 2000, k: int = 10) -> Found:
+    """Edges between the clusters of points, of the test split or as many of it as will do."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(subject.test.labels), generator=generator)[:most]
+    points, k = subject.test_samples[chosen], min(k, len(chosen) - 1)
+    for source, value in neighbour_cuts(points, subject.test.clusters[chosen], k).items():
+        keys = {"source": source, "k": k, "space": "data", "points": len(chosen)}
+        yield from subject.rows("triad", {"neighbour_cut": value}, **keys)
 
 
 def linear(subject: Subject) -> Found:

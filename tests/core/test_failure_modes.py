@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from solo_gedi.core import cluster_entropy, clusters_used
-from solo_gedi.core.failure_modes import effective_rank
+from solo_gedi.core.failure_modes import effective_rank, neighbour_cut
 
 
 @pytest.mark.parametrize(("n", "c"), [(1, 2), (5, 3), (64, 10)])
@@ -49,3 +49,20 @@ def test_features_that_are_not_finite_have_no_rank():
     features = torch.randn(10, 3)
     features[2, 1] = float("inf")
     assert effective_rank(features).isnan()
+
+
+def test_neighbour_cut_is_the_share_of_edges_over_that_of_permuted_clusters():
+    generator = torch.Generator().manual_seed(0)
+    clusters = torch.randint(0, 3, (200,), generator=generator) * 2  # cluster 1 is empty
+    neighbours = torch.randint(0, 200, (200, 7), generator=generator)
+    cut = sum(
+        int(clusters[i] != clusters[j]) for i in range(200) for j in neighbours[i].tolist()
+    ) / (200 * 7)
+    sizes = [(clusters == y).float().mean().item() for y in (0, 2, 4)]
+    expected = cut / (1 - sum(size**2 for size in sizes))
+    assert neighbour_cut(clusters, neighbours).item() == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(1, abs=0.1)
+
+
+def test_neighbour_cut_of_a_single_cluster_is_no_number():
+    assert neighbour_cut(torch.full((5,), 2), torch.zeros(5, 1, dtype=torch.long)).isnan()

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from solo_gedi.evaluation import failure_modes_of
+from solo_gedi.data import fixed_points, spec_of
+from solo_gedi.evaluation import failure_modes_of, neighbour_cuts
 
 X = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
 BATCHES = [(X[:700], None), (X[700:], None)]
@@ -48,3 +49,29 @@ def test_clusters_that_know_nothing_of_the_point(measure):
     assert found["view_agreement"] == pytest.approx(0.5, abs=0.05)
     assert abs(found["permutation_gap"]) < 3
     assert found["cluster_entropy"] == pytest.approx(math.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["moons", "circles"])
+def test_cutting_through_manifolds_is_told_from_parting_them(name):
+    """Failure mode 3 without labels: every view agrees, but half the labels have swapped."""
+    points, labels = fixed_points(spec_of(name), seed=1)
+    right = (points[:, 0] > points[:, 0].mean()).long()
+    random = torch.randint(0, 2, (2000,), generator=torch.Generator().manual_seed(0))
+    parted, cut, swapped, chance = (
+        neighbour_cuts(points, clusters)["model"]
+        for clusters in (labels, right, labels ^ right, random)
+    )
+    assert parted < 0.001
+    assert cut > 0.01
+    assert swapped > 0.01
+    assert chance == pytest.approx(1, abs=0.03)
+    # What the data allow is found without labels too.
+    assert neighbour_cuts(points, right)["spectral"] < 0.001
+    assert neighbour_cuts(points, torch.zeros(2000, dtype=torch.long)) == {}
+
+
+def test_the_least_cut_of_one_cloud_is_not_nothing():
+    points = X[:500]
+    found = neighbour_cuts(points, (torch.arange(500) % 3))
+    assert found["model"] == pytest.approx(1, abs=0.05)
+    assert 0.01 < found["spectral"] < 0.3

@@ -26,6 +26,14 @@ SENTENCES = [
     ({"task": "triad", "metric": "log_density", "of": "chains"}, "mean log p of the chains"),
     (
         {
+            **{"task": "triad", "metric": "neighbour_cut", "source": "model"},
+            **{"k": 10, "space": "data", "points": 2000},
+        },
+        "clusters: edges cut of the graph of 10 nearest neighbours in the data, 2000 points, "
+        "over chance",
+    ),
+    (
+        {
             **{"task": "linear", "metric": "accuracy", "optimizer": "sgd"},
             **{"lr": 0.001, "epochs": 100, "batch": 100},
         },
