@@ -17,7 +17,7 @@ test: setup browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 setup: $(VENV)/installed
 

@@ -1,8 +1,6 @@
 """The package as a notebook sees it."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -76,18 +74,6 @@ def test_from_a_config_to_its_results(load_config, tmp_path):
         overrides=["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2"],
     )
     assert {row["seeds"] for row in comparison.rows} == {1}
-
-
-def test_without_solo_learn_training_says_how_to_install_it():
-    code = (
-        "import sys; sys.modules['solo'] = None\n"
-        "import solo_gedi as sg\n"
-        "cfg = sg.load_config('digits/gedi')\n"
-        "try:\n    sg.pretrain(cfg)\n"
-        "except ImportError as error:\n    print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install --no-deps solo-learn==1.0.2" in done.stdout, done.stderr
 
 
 def test_annotations_are_shipped():

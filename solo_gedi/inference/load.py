@@ -9,7 +9,7 @@ import torch
 
 from solo_gedi.backbones import FACTORIES, BackboneFactory, build_backbone, features_dim
 from solo_gedi.core import checkpoints
-from solo_gedi.core.sampler import SGLDSettings
+from solo_gedi.core.sampler import SGLDSettings, saved_sampler
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import CheckpointError
 from solo_gedi.inference.heads import build_head, size_of
@@ -92,7 +92,7 @@ def load(
         normalization=normalization,
         input_shape=input_shape,
         config=config,
-        sgld=_settings(kwargs.get("sgld"), checkpoint, events, points=spec.points is not None),
+        sgld=_settings(kwargs.get("sgld"), checkpoint, points=spec.points is not None),
         checkpoint=path,
         epochs=checkpoint.get("epoch", -1) + 1,
         events=list(events),
@@ -140,15 +140,11 @@ def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], 
 
 
 def _settings(
-    given: Mapping[str, Any] | None, checkpoint: dict[str, Any], events: list[str], *, points: bool
+    given: Mapping[str, Any] | None, checkpoint: dict[str, Any], *, points: bool
 ) -> SGLDSettings:
     """The sampler's settings as the run ended, or those of Tables 3 and 5."""
-    defaults = {"step_size": 5e-5} if points else {}
     known = {field.name for field in fields(SGLDSettings)}
-    settings = SGLDSettings(
-        **{**defaults, **{key: value for key, value in (given or {}).items() if key in known}}
-    )
-    # Before the checkpoint kept the factor, it followed from what the guard had undone.
-    factor = checkpoint.get("sampler", {}).get("step_factor", 0.5 ** max(0, len(events) - 1))
-    settings.step_size *= factor
+    own = {key: value for key, value in (given or {}).items() if key in known}
+    settings = SGLDSettings(**{**({"step_size": 5e-5} if points else {}), **own})
+    settings.step_size *= saved_sampler(checkpoint).get("step_factor", 1.0)
     return settings

@@ -60,11 +60,12 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     model = build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
+    cfg = model.cfg  # with what the method adds, which belongs into args.json
     job = Job(cfg, cfg.method, model)
     callbacks: list[Callback] = []
     if views is not None:
         callbacks.append(Augmentation(views))
-    if isinstance(model, GEDI):
+    if getattr(model, "has_energy", False):
         callbacks.append(_guard(cfg))
     elif noise := (cfg.get("method_kwargs") or {}).get("input_noise_std", 0):
         callbacks.append(InputNoise(sample_space(cfg), noise))

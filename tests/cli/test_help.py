@@ -7,6 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from solo_gedi.cli import COMMANDS
+from solo_gedi.errors import CheckpointError
 
 
 def test_help_lists_every_command(solo_gedi):
@@ -81,8 +82,8 @@ def test_hydras_way_of_naming_a_config_works(solo_gedi, scripts):
     assert "seed: 3" in said.pop()
 
 
-def test_debug_shows_the_traceback(console):
-    done = console("solo-gedi", "evaluate", "nowhere", "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "CheckpointError: checkpoint nowhere does not exist" in done.stderr
+def test_debug_shows_the_traceback():
+    from solo_gedi.cli import main
+
+    with pytest.raises(CheckpointError, match="checkpoint nowhere does not exist"):
+        main(["evaluate", "nowhere", "--debug"])

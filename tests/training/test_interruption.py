@@ -19,27 +19,23 @@ from solo_gedi.training import pretrain
 EPOCHS = 12
 
 
-@pytest.fixture
-def command():
+def start(out):
+    """A training on digits in a process of its own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    def start(out):
-        return subprocess.Popen(
-            [
-                *("solo-gedi", "pretrain", "digits/gedi", f"checkpoint.dir={out}"),
-                # Which precision is faster may change between two runs on a busy machine.
-                *(f"max_epochs={EPOCHS}", "+method_kwargs.sgld.precision=fp32"),
-                *("backbone.kwargs.width=8", "+limit_train_batches=4", "data.num_workers=0"),
-                *("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=200"),
-                *("checkpoint.frequency=3", "+limit_val_batches=1", "enable_progress_bar=false"),
-            ],
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
+    return subprocess.Popen(
+        [
+            *("solo-gedi", "pretrain", "digits/gedi", f"checkpoint.dir={out}"),
+            # Which precision is faster may change between two runs on a busy machine.
+            *(f"max_epochs={EPOCHS}", "+method_kwargs.sgld.precision=fp32"),
+            *("backbone.kwargs.width=8", "+limit_train_batches=4", "data.num_workers=0"),
+            *("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=200"),
+            *("checkpoint.frequency=3", "+limit_val_batches=1", "enable_progress_bar=false"),
+        ],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def final(out):
@@ -47,17 +43,19 @@ def final(out):
     return torch.load(path, weights_only=True)
 
 
-@pytest.fixture
-def whole(command):
-    assert command("whole").wait() == 0
-    return final("whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    said, _ = (run := start(out)).communicate(timeout=100)
+    assert run.returncode == 0, said
+    return final(out)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_interrupted_run_goes_on_to_the_same_end(how, command, whole):
+def test_interrupted_run_goes_on_to_the_same_end(how, whole):
     """Bit for bit, from a random moment."""
     moment = random.Random(int(how))
-    run = command("stopped")
+    run = start("stopped")
     while not list(Path("stopped").glob("gedi/*/*.ckpt")):
         time.sleep(0.02)
     time.sleep(moment.uniform(0, 0.4))
@@ -70,7 +68,7 @@ def test_interrupted_run_goes_on_to_the_same_end(how, command, whole):
     else:
         assert run.returncode == 128 + how
         assert f"Stopped after epoch {max(done)}." in said
-    again = command("stopped")
+    again = start("stopped")
     said, _ = again.communicate(timeout=100)
     assert again.returncode == 0, said
     assert "Resuming from" in said
@@ -131,8 +129,8 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
     assert torch.equal(own, other)
 
 
-def test_second_signal_ends_at_once(command):
-    run = command("impatient")
+def test_second_signal_ends_at_once():
+    run = start("impatient")
     while not list(Path("impatient").glob("gedi/*/*.ckpt")):
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)

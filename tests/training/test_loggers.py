@@ -68,16 +68,16 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_and_leaves_the_one_befo
     assert not list(run.folder.glob(".*partial"))
 
 
-def test_wandb_without_a_network_does_not_end_the_run(console, scripts, tmp_path):
+def test_wandb_without_a_network_does_not_end_the_run(console, tmp_path):
     done = console(
-        *("solo-gedi", "pretrain", "--config-path", scripts / "pretrain" / "digits"),
-        *("--config-name", "gedi_nogen", "max_epochs=1", "+limit_train_batches=2"),
+        *("solo-gedi", "pretrain", "digits/gedi_nogen", "max_epochs=1"),
+        *("+limit_train_batches=2", "+limit_val_batches=1"),
         *("wandb.enabled=true", "backbone.kwargs.width=8", "data.num_workers=0"),
         # A port where nothing answers.
         env={
             "WANDB_BASE_URL": "http://127.0.0.1:9",
             "WANDB_API_KEY": "0" * 40,
-            "WANDB_INIT_TIMEOUT": "5",
+            "WANDB_INIT_TIMEOUT": "2",
             # Not this process's, which other tests have set.
             "WANDB_SERVICE": "",
             "WANDB_MODE": "online",
