@@ -154,13 +154,13 @@ def neighbour_cut(clusters: Tensor, neighbours: Tensor) -> Tensor:
     """Share of the edges of a nearest-neighbour graph that clusters cut, over its chance level.
 
     Needs no labels. Clusters that part what lies apart cut few edges; those that swap halfway along
-    a manifold cut it there. How few is few depends on the data: compare it with another partition of
-    the same graph, as by spectral clustering, which looks for the least cut. On the two rings that
-    one has 0, and a cut by angle a few hundredths.
+    a manifold cut it there. How few is few depends on the data: compare it with another partition
+    of the same graph, as by spectral clustering, which looks for the least cut. On the two rings
+    that one has 0, and a cut by angle a few hundredths.
 
-    It sees no more than the graph does. Nearest neighbours by the pixels of images have little to do
-    with what they show, so that clusters of meaning may cut more than clusters of brightness; and
-    clusters that merge or leave out whole parts cut nothing: see `largest_cluster_share`.
+    It sees no more than the graph does. Nearest neighbours by the pixels of images have little to
+    do with what they show, so that clusters of meaning may cut more than clusters of brightness;
+    and clusters that merge or leave out whole parts cut nothing: see `largest_cluster_share`.
 
     Args:
         clusters: (n,) whole numbers from 0.

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 from torch import Generator, Tensor
 
 from solo_gedi.core import evaluation_mode, input_gradient
@@ -12,7 +14,9 @@ from solo_gedi.evaluation.features import Batches
 from solo_gedi.inference import Model
 
 
-def ood_scores(model: Model, batches: Batches) -> dict[str, Tensor]:
+def ood_scores(
+    model: Model, batches: Batches, train_features: Tensor | None = None, k: int = 50
+) -> dict[str, Tensor]:
     """Scores of every input.
 
     The gradient is that of the samples, in [-1, 1] for images, rather than of the network's inputs.
@@ -20,24 +24,56 @@ def ood_scores(model: Model, batches: Batches) -> dict[str, Tensor]:
     Args:
         model: the trained model.
         batches: of (network inputs, labels).
+        train_features: (m, h) that the model has for its training data.
+        k: of `knn_distance`, at most m.
 
     Returns:
         (n,) each, on the CPU: `neg_grad_norm`, -||grad_x log p(x)||_2, the paper's score
-        (Appendix G); `log_density`, log p(x) up to a constant; `max_softmax`, the largest cluster
-        probability.
+        (Appendix G); `log_density`, log p(x) up to a constant; and its rivals, which need no
+        density: `max_softmax`, the largest cluster probability; `knn_distance`, see
+        `negative_knn_distance`, where there are training features.
     """
     found: dict[str, list[Tensor]] = {"neg_grad_norm": [], "log_density": [], "max_softmax": []}
+    of_inputs = []
     with evaluation_mode(model):
         for x, _ in batches:
             x = x.to(model.device)
             samples = model.space.to_samples(x)
             log_p, grad = input_gradient(model.log_density_of_samples, samples)
             with torch.inference_mode():
-                top = model(x).scores.softmax(-1).amax(-1)
+                features, cluster_scores = model(x)
+                top = cluster_scores.softmax(-1).amax(-1)
+            of_inputs.append(features.cpu())
             found["neg_grad_norm"].append(-grad.flatten(1).norm(dim=1).cpu())
             found["log_density"].append(log_p.cpu())
             found["max_softmax"].append(top.cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    scores = {name: torch.cat(parts) for name, parts in found.items()}
+    if train_features is not None:
+        features = torch.cat(of_inputs)
+        scores["knn_distance"] = negative_knn_distance(train_features, features, k)
+    return scores
+
+
+def negative_knn_distance(train_features: Tensor, features: Tensor, k: int = 50) -> Tensor:
+    """Minus the distance to the k-th nearest training feature, all of them scaled to unit length.
+
+    As Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022.
+
+    Args:
+        train_features: (m, h), on the CPU.
+        features: (n, h), on the CPU.
+        k: which neighbour; the last of them where there are fewer.
+
+    Returns:
+        (n,), at most 0; higher means in-distribution.
+
+    >>> train = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> negative_knn_distance(train, torch.tensor([[5.0, 0.0], [-3.0, 0.0]]), k=1)
+    tensor([-0.0000, -1.4142])
+    """
+    train, those = (F.normalize(x.float(), dim=1).numpy() for x in (train_features, features))
+    nearest = NearestNeighbors(n_neighbors=min(k, len(train))).fit(train)
+    return -torch.from_numpy(nearest.kneighbors(those)[0][:, -1]).float()
 
 
 def auroc(in_scores: Tensor, out_scores: Tensor) -> float:

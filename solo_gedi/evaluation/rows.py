@@ -12,7 +12,12 @@ Row = dict[str, Any]
 
 FORMAT = 2  # of metrics.json; before it, rows had a sentence in place of keys
 
-SCORES = {"neg_grad_norm": "-||grad_x log p||", "log_density": "log p", "max_softmax": "max p(y|x)"}
+SCORES = {
+    "neg_grad_norm": "-||grad_x log p||",
+    "log_density": "log p",
+    "max_softmax": "max p(y|x)",
+    "knn_distance": "-distance to the training features",
+}
 _STARTS = {"fresh": "fresh chains", "buffer": "the buffer"}
 _OF_ALL = ("task", "metric", "split", "value")
 
@@ -76,7 +81,8 @@ def _clustering(row: Row) -> str:
     if row["source"] == "model":
         clusters = f"argmax of the {row['output']}"
     else:
-        clusters = f"k-means (k={row['k']}) on the features"
+        on = "pixels" if row["source"] == "pixels" else "features"
+        clusters = f"k-means (k={row['k']}) on the {on}"
     if "batch" in row:
         clusters += f", mean over mini-batches of {row['batch']}"
     if row["metric"].endswith("_chance"):
@@ -109,7 +115,8 @@ def _knn(row: Row) -> str:
 
 def _ood(row: Row) -> str:
     path = f":{row['path']}" if "path" in row else ""
-    return f"{SCORES[row['score']]}, against {row['against']}{path}"
+    nearest = f" (unit length, k={row['k']})" if "k" in row else ""
+    return f"{SCORES[row['score']]}{nearest}, against {row['against']}{path}"
 
 
 def _fid(row: Row) -> str:

@@ -70,6 +70,11 @@ class Subject:
         return extract(self.model, self.test_loader)
 
     @cached_property
+    def train(self) -> Features:
+        """The model's outputs for the training split, without augmentation."""
+        return extract(self.model, self.loader(train=True))
+
+    @cached_property
     def test_inputs(self) -> Tensor:
         """All network inputs (n, ...) of the test split."""
         return torch.cat([x for x, _ in self.test_loader])

@@ -13,7 +13,7 @@ from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError, DataError, Interrupted
 from solo_gedi.evaluation.clustering import clustering_metrics, kmeans_clusters, minibatch_nmi
 from solo_gedi.evaluation.failure_modes import failure_modes_of, neighbour_cuts
-from solo_gedi.evaluation.features import Batches, extract
+from solo_gedi.evaluation.features import Batches
 from solo_gedi.evaluation.generation import (
     SampleFeatures,
     draw_samples,
@@ -42,14 +42,17 @@ POINT_STEPS = (0, 100, 1000, 3000)  # the toy sets' steps are tiny
 
 
 def clustering(subject: Subject) -> Found:
-    """Agreement of clusters with labels."""
+    """Agreement of clusters with labels, beside k-means on the features and on the pixels."""
     test, k = subject.test, subject.cfg.data.num_classes
     own = {"source": "model", "output": subject.model.output}
     by_model = clustering_metrics(test.labels, test.clusters)
     yield from subject.rows("clustering", by_model, **own)
-    kmeans = kmeans_clusters(test.features, k)
-    by_kmeans = clustering_metrics(test.labels, kmeans)
-    yield from subject.rows("clustering", by_kmeans, source="kmeans", k=k)
+    others = {"kmeans": test.features}
+    if not subject.is_points:
+        others["pixels"] = subject.test_samples.flatten(1)
+    for source, points in others.items():
+        found = clustering_metrics(test.labels, kmeans_clusters(points, k))
+        yield from subject.rows("clustering", found, source=source, k=k)
     for size in (64, 100):
         batched = minibatch_nmi(test.labels, test.clusters, size)
         values = {"minibatch_nmi": batched["nmi"], "minibatch_nmi_chance": batched["chance"]}
@@ -116,7 +119,7 @@ def linear(subject: Subject) -> Found:
 
 def knn(subject: Subject) -> Found:
     """solo-learn's weighted kNN."""
-    train, test = extract(subject.model, subject.loader(train=True)), subject.test
+    train, test = subject.train, subject.test
     k, distance = 20, "euclidean"  # as solo-learn's online kNN has them
     sets = (train.features, train.labels, test.features, test.labels)
     accuracy = knn_accuracy(*sets, k=k, distance=distance)
@@ -125,14 +128,19 @@ def knn(subject: Subject) -> Found:
 
 def ood(subject: Subject) -> Found:
     """AUROC of telling the test set from others."""
-    own = subject.cfg.data.dataset
-    inside = ood_scores(subject.model, subject.test_loader)
-    scores, missing = {own: inside}, []
+    own, k, missing = subject.cfg.data.dataset, 50, []
+    try:
+        train = subject.train.features
+    except DataError as error:  # then without the distance to them
+        train = None
+        missing.append(f"knn_distance: {error}")
+    inside = ood_scores(subject.model, subject.test_loader, train, k)
+    scores = {own: inside}
     for name in subject.options.ood:
         if name == "shuffled" and subject.is_points:
             continue
         try:
-            outside = ood_scores(subject.model, _others(subject, name))
+            outside = ood_scores(subject.model, _others(subject, name), train, k)
         except DataError as error:
             missing.append(str(error))
             continue
@@ -140,7 +148,8 @@ def ood(subject: Subject) -> Found:
         keys = {"against": against, **({"path": path} if path else {})}
         for score in inside:
             area = auroc(inside[score], outside[score])
-            yield from subject.rows("ood", {"auroc": area}, score=score, **keys)
+            how = {"score": score, **({"k": k} if score == "knn_distance" else {})}
+            yield from subject.rows("ood", {"auroc": area}, **how, **keys)
         # Of custom:FOLDER the folder's name; that of the model's own data is taken.
         label = Path(name).name
         scores[f"{label} (other)" if label == own else label] = outside

@@ -3,6 +3,7 @@ import torch
 
 from solo_gedi.data import SampleSpace
 from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores
+from solo_gedi.evaluation.ood import negative_knn_distance
 
 
 def known_energy(x):
@@ -52,3 +53,22 @@ def test_synthetic_out_sets_are_what_they_say():
     assert uniform.min() >= -1.001
     assert uniform.max() <= 1.001
     assert uniform.std() == pytest.approx(2 / 12**0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40, 100])
+def test_knn_distance_is_that_of_directions_to_the_kth_of_them(k):
+    generator = torch.Generator().manual_seed(0)
+    train, those = (torch.randn(n, 6, generator=generator) for n in (40, 9))
+    directions = (x / x.norm(dim=1, keepdim=True) for x in (those, train))
+    expected = torch.cdist(*directions).sort(1).values[:, min(k, 40) - 1]
+    found = negative_knn_distance(train, those, k)
+    torch.testing.assert_close(found, -expected)
+    torch.testing.assert_close(negative_knn_distance(3 * train, those / 7, k), found)
+
+
+def test_knn_distance_needs_training_features(make_model):
+    near = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) + 5
+    model = make_model(known_energy)
+    assert "knn_distance" not in ood_scores(model, [(near, None)])
+    inside, outside = (ood_scores(model, [(x, None)], near, k=10) for x in (near, -near))
+    assert auroc(inside["knn_distance"], outside["knn_distance"]) == 1

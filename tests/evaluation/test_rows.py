@@ -12,6 +12,10 @@ SENTENCES = [
         "k-means (k=10) on the features",
     ),
     (
+        {"task": "clustering", "metric": "nmi", "source": "pixels", "k": 10},
+        "k-means (k=10) on the pixels",
+    ),
+    (
         {
             **{"task": "clustering", "metric": "minibatch_nmi_chance", "source": "model"},
             **{"output": "cluster head", "batch": 64},
@@ -42,6 +46,13 @@ SENTENCES = [
     (
         {"task": "ood", "metric": "auroc", "score": "neg_grad_norm", "against": "svhn"},
         "-||grad_x log p||, against svhn",
+    ),
+    (
+        {
+            **{"task": "ood", "metric": "auroc", "score": "knn_distance"},
+            **{"k": 50, "against": "mnist"},
+        },
+        "-distance to the training features (unit length, k=50), against mnist",
     ),
     (
         {

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
 from solo_gedi import training
@@ -76,6 +79,10 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     found = result.value(**nmi, source="model", output="cluster head")
     assert found == pytest.approx(normalized_mutual_info_score(labels, scores.argmax(1)))
     assert result.value(**nmi, source="kmeans", k=10) > 0
+    trivial = KMeans(10, n_init=10, random_state=0).fit_predict(digits.images.reshape(len(x), -1))
+    baseline = result.value(**nmi, source="pixels", k=10)
+    assert baseline == pytest.approx(normalized_mutual_info_score(labels, trivial), abs=0.03)
+    assert 0.6 < baseline < 0.8
     for batch in (64, 100):
         assert result.value(metric="minibatch_nmi", source="model", batch=batch) >= 0
         assert result.value(metric="minibatch_nmi_chance", source="model", batch=batch) >= 0
@@ -87,7 +94,8 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     is_data = [1] * len(x) + [0] * len(noise)
     auroc = result.value(task="ood", metric="auroc", score="log_density", against="uniform")
     assert auroc == pytest.approx(roc_auc_score(is_data, log_p), abs=0.03)
-    assert len(select(result.rows, task="ood")) == 3 * 2
+    assert len(select(result.rows, task="ood")) == 4 * 2
+    assert len(select(result.rows, task="ood", score="knn_distance", k=50)) == 2
 
     (probe,) = select(result.rows, task="linear")
     how = {key: probe[key] for key in ("metric", "optimizer", "epochs", "batch")}
@@ -97,6 +105,8 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     mean = result.value(task="triad", metric="log_density", of="data")
     assert mean == pytest.approx(float(log_p[: len(x)].mean()), abs=1e-4)
     assert result.value(task="triad", metric="feature_std", noise=0.03) > 0
+    used = result.value(metric="clusters_used", source="model")
+    assert len(select(result.rows, metric="neighbour_cut")) == (2 if used > 1 else 0)
 
 
 def test_report_and_pictures_lie_in_the_runs_folder(run):
@@ -107,7 +117,7 @@ def test_report_and_pictures_lie_in_the_runs_folder(run):
     page = (run / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "Higher means in-distribution" in page
-    assert "<th>score</th><th>against</th><th>split</th><th>value</th>" in page
+    assert "<th>score</th><th>against</th><th>k</th><th>split</th><th>value</th>" in page
     assert (run / "samples" / "buffer-steps=3.png").exists()
 
 
@@ -120,6 +130,10 @@ def test_every_method_can_be_evaluated(method, run_of):
     head = {"swav": "prototypes", "barlow": "projector", "jem": "cluster head"}[method]
     assert result.value(metric="nmi", source="model", output=head) >= 0
     assert ("samples_buffer" in result.figures) == (method == "jem")
+    if method == "swav":
+        for source in ("model", "spectral"):
+            how = {"source": source, "k": 10, "space": "data", "points": 360}
+            assert 0 < result.value(task="triad", metric="neighbour_cut", **how) < 1.2
 
 
 def test_points_are_clustered_and_mapped(run_of):
@@ -162,6 +176,33 @@ def test_what_cannot_be_done_is_named_and_the_rest_goes_on(run_of, tmp_path, cap
     assert again.metrics["not_done"].keys() == {"fid"}
 
 
+def test_a_set_whose_files_are_missing_is_named_and_the_others_are_told_apart(run, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
+    result = evaluate(run, "ood", ood="mnist:nowhere,uniform")
+    assert {row["against"] for row in result.rows} == {"uniform"}
+    assert re.search("'nowhere' has no MNIST .* no network", result.not_done["ood"])
+    assert written(run)["status"] == "finished"
+
+
+def test_without_training_data_the_other_scores_are_still_there(run):
+    result = evaluate(run, "ood", ood="uniform", overrides=["data.train_path=gone"])
+    scores = {row["score"] for row in result.rows}
+    assert scores == {"neg_grad_norm", "log_density", "max_softmax"}
+    assert result.not_done["ood"].startswith("knn_distance: ")
+
+
+def test_other_grey_images_are_told_apart(run, mnist_files, tmp_path):
+    mnist_files(tmp_path / "data", "MNIST")
+    result = evaluate(run, "ood", ood=f"mnist:{tmp_path / 'data'}", write=False)
+    assert {(row["against"], row["path"]) for row in result.rows} == {
+        ("mnist", str(tmp_path / "data"))
+    }
+    assert all(0 <= row["value"] <= 1 for row in result.rows)
+
+
 def test_what_nothing_could_be_done_of_ends_with_the_reason(run_of):
     run = run_of("swav")
     before = contents(run)
@@ -177,7 +218,7 @@ def test_what_nothing_could_be_done_of_ends_with_the_reason(run_of):
 def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image_folder):
     folder = image_folder(size=40)
     result = evaluate(run, "ood", ood=f"custom:{folder}", write=False)
-    assert len(result.rows) == 3
+    assert len(result.rows) == 4
     assert select(result.rows, against="custom", path=str(folder)) == result.rows
     labels = [text.get_text() for text in result.figures["ood"].axes[0].get_legend().get_texts()]
     assert labels == ["digits", "images"]
@@ -244,7 +285,7 @@ class TestSecondEvaluation:
         (run / "samples_buffer.png").unlink()
         second = evaluate(run, "ood,triad", ood="uniform")
         assert second.metrics == written(run)
-        assert len(select(second.metrics["results"], task="ood")) == 3
+        assert len(select(second.metrics["results"], task="ood")) == 4
         assert select(second.metrics["results"], task="triad") == first["results"]
         assert second.metrics["figures"] == ["samples_fresh.png", "ood.png"]
         assert second.metrics["seconds"] == {"pretrain": 3.0}
