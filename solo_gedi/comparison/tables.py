@@ -74,6 +74,8 @@ def _alike(rows: Iterable[Row]) -> dict[frozenset[tuple[str, Any]], list[Row]]:
 
 
 NMI = Measure("NMI", "nmi", {"task": "clustering", "metric": "nmi", "source": "model"})
+# The trivial baseline of images, which is the same for every method.
+PIXELS = {"task": "clustering", "metric": "nmi", "source": "pixels"}
 MEASURES = (
     NMI,
     Measure("linear accuracy", "linear_accuracy", {"task": "linear", "metric": "accuracy"}),
@@ -133,6 +135,8 @@ def read(cells: Sequence[Cell]) -> dict[tuple[str, str], Results]:
 def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
     """One row for each data set, measure and method: ours, the paper's, the difference.
 
+    On images k-means on the pixels is one of NMI's methods.
+
     `std` is that of a sample; a method whose seeds all failed has its reason in place of numbers;
     `recovered` counts the seeds that the divergence guard had to bring back.
 
@@ -158,9 +162,25 @@ def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
                             "failed": _failures(failed),
                         }
                     )
+            if measure is NMI:
+                runs = [
+                    run for (d, _), of in results.items() if d == dataset for run in of.finished
+                ]
+                of_measure += _trivial(runs, of_measure[0])
             if any(row["seeds"] for row in of_measure) or measure is NMI:
                 rows += of_measure
     return rows
+
+
+def _trivial(runs: Sequence[dict[str, Any]], like: Row) -> list[Row]:
+    """The row of k-means on the pixels, if any run has it, with the keys of another."""
+    values = [row["value"] for run in runs for row in select(run["results"], **PIXELS)]
+    if not values:
+        return []
+    what = {key: like[key] for key in ("data set", "measure")}
+    numbers = {"mean": statistics.fmean(values), "std": None, **_beside(values, None)}
+    rest = {"seeds": 1, "recovered": 0, "failed": ""}  # it has no seeds
+    return [{**what, "method": "k-means on the pixels", **numbers, **rest}]
 
 
 def _mean_std(values: list[float]) -> Row:

@@ -124,6 +124,26 @@ def test_a_number_that_was_measured_in_two_ways_has_a_line_for_each():
     assert rows["FID (start=buffer, steps=0)"]["mean"] == 20
 
 
+def test_k_means_on_the_pixels_is_one_row_however_many_runs_have_it():
+    def run(nmi):
+        own = {"task": "clustering", "metric": "nmi", "split": "test"}
+        pixels = {**own, "source": "pixels", "k": 10, "value": 0.5}
+        return {"results": [{**own, "source": "model", "value": nmi}, pixels]}
+
+    results = {
+        ("svhn", "jem"): tables.Results([run(0.1)], {}),
+        ("svhn", "gedi"): tables.Results([run(0.4), run(0.6)], {}),
+    }
+    rows = tables.comparison(results)
+    assert [(row["method"], row["mean"]) for row in rows] == [
+        ("jem", 0.1),
+        ("gedi", 0.5),
+        ("k-means on the pixels", 0.5),
+    ]
+    assert len({tuple(row) for row in rows}) == 1
+    assert (rows[2]["std"], rows[2]["paper"], rows[2]["seeds"]) == (None, None, 1)
+
+
 def test_results_of_an_earlier_version_are_refused(cells):
     path = cells[0].results_of(2)
     run = json.loads(path.read_text())
