@@ -1,5 +1,6 @@
 # make demo : set up (once), then pretrain and compare GEDI, SwAV and Barlow Twins on digits
 # make test : set up (once), then lint, types, import rules and the whole test suite
+# make results : renew the tables of README.md and docs/*.md from docs/results/*.json
 # make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 SOLO_LEARN ?=
 RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
 
-.PHONY: demo test setup browser clean
+.PHONY: demo test results setup browser clean
 
 demo: setup
 	$(RUN) $(BIN)/solo-gedi demo
@@ -18,6 +19,9 @@ test: setup browser
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+results: setup
+	$(BIN)/python -m docs.render
 
 setup: $(VENV)/installed
 
