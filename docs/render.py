@@ -90,7 +90,7 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
             failed.append({**of_run, "reason": _without_paths(run["reason"])})
         if run["status"] != "finished":
             continue
-        hosts.add(run["host"])
+        hosts.add(run["host"].partition(" (")[0])  # then comes where it lies
         not_done = run["not_done"].items()
         notes += [{**of_run, "not done": _without_paths(f"{k}: {v}")} for k, v in not_done]
         notes += [{**of_run, "undone": event} for event in run["divergence"]]
@@ -144,7 +144,7 @@ def _keys(row: Row) -> Row:
 
 
 def _without_paths(text: str) -> str:
-    return re.sub(r"(?:/[\w.+=-]+)+/", "", text)
+    return re.sub(r"(?<![:/\w.])(?:/[\w.+=-]+)+/", "", text)  # but for addresses
 
 
 def _rounded(value: float) -> float:

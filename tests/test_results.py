@@ -50,7 +50,7 @@ def cell(folder, dataset, method, seed, nmi, *more, **fields):
         "format": 2,
         "status": "finished",
         "seed": seed,
-        "host": "solo-learn 1.0.2",
+        "host": "solo-learn 1.0.2 from PyPI (/home/me/solo)",
         "results": rows,
         "not_done": {},
         "divergence": [],
@@ -97,7 +97,7 @@ def test_toy_table_has_the_papers_values_beside_ours(docs, stored, tmp_path):
     for seed, nmi in enumerate((0.9, 1.0, 0.8)):
         cell(tmp_path / "runs", "moons", "gedi", seed, nmi)
     cell(tmp_path / "runs", "circles", "gedi", 0, 1.0)
-    reason = "weights not finite in /home/me/runs/x.ckpt"
+    reason = "weights not finite in /home/me/runs/x.ckpt (see https://a.example/b/c)"
     failed = {"status": "failed", "reason": reason}
     cell(tmp_path / "runs", "moons", "jem", 0, 0.0)
     cell(tmp_path / "runs", "moons", "jem", 1, 0.0, **failed)
@@ -114,8 +114,8 @@ def test_toy_table_has_the_papers_values_beside_ours(docs, stored, tmp_path):
     }
     assert page.startswith("before\n<!-- results: it toy -->\n\n|")
     assert page.endswith("*\n\n<!-- end -->\nafter\n")
-    assert "`solo-gedi benchmark it`, 2 min. Commit abc, today, solo-learn 1.0.2, python " in page
-    assert result["failed"][0]["reason"] == "weights not finite in x.ckpt"
+    assert "`solo-gedi benchmark it`, 2 min. Commit abc, today, solo-learn 1.0.2 from PyPI, python " in page
+    assert result["failed"][0]["reason"] == "weights not finite in x.ckpt (see https://a.example/b/c)"
 
 
 def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, tmp_path):
