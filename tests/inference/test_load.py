@@ -142,7 +142,7 @@ def test_checkpoints_of_version_0_1_load(name):
 SOLO_LEARNS_OWN = {
     "resnet18": {},
     "vit_tiny": {"img_size": 32, "patch_size": 8},
-    "convnext_tiny": {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]},
+    "convnext_tiny": {},
 }
 
 
