@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from solo_gedi.config import list_configs as list_configs
     from solo_gedi.config import load_config as load_config
     from solo_gedi.inference import Model as Model
+    from solo_gedi.inference import export as export
+    from solo_gedi.inference import iter_predictions as iter_predictions
+    from solo_gedi.inference import list_models as list_models
     from solo_gedi.inference import load as load
     from solo_gedi.inference import predict as predict
+    from solo_gedi.inference import sample as sample
     from solo_gedi.methods import register as register
     from solo_gedi.report import evaluate as evaluate
     from solo_gedi.training import Run as Run
@@ -35,11 +39,15 @@ _FRONT = {
     "Run": "training",
     "benchmark": "comparison",
     "evaluate": "report",
+    "export": "inference",
     "linear": "training",
     "list_configs": "config",
+    "iter_predictions": "inference",
+    "list_models": "inference",
     "load": "inference",
     "load_config": "config",
     "predict": "inference",
+    "sample": "inference",
     "pretrain": "training",
     "register": "methods",
 }

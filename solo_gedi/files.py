@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,20 +11,61 @@ from typing import Any
 from solo_gedi.errors import ConfigError
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` write beside a file's place, then rename it there."""
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A place beside a file's, for what is renamed to it at the end, unless an error comes."""
     # A leading dot and another suffix: no search takes the unfinished file for a finished one.
     partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write(partial)
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` write beside a file's place, then rename it there."""
+    with written_atomically(path) as partial:
+        write(partial)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON; what was there before stays until it is whole."""
     write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=2)))
+
+
+@contextmanager
+def written_folder(folder: Path) -> Iterator[Path]:
+    """A place for files, which are moved into a folder at the end, unless an error comes.
+
+    What else the folder holds stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial") as new:
+        yield Path(new)
+        for path in sorted(Path(new).rglob("*")):
+            if path.is_file():
+                place = folder / path.relative_to(new)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, place)
+
+
+def check_output(path: Path, setting: str, overwrite: bool) -> None:
+    """Check that a file or a folder of files may be written.
+
+    Args:
+        path: what is to be written.
+        setting: what it is called in the message.
+        overwrite: whether it may replace what exists.
+
+    Raises:
+        ConfigError: if it exists, but for an empty folder, or cannot be written.
+    """
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if taken and not overwrite:
+        raise ConfigError(f"{setting}={path} exists: give another name, or --overwrite it")
+    check_folder(path.parent, setting)
 
 
 def check_folder(folder: Path, setting: str) -> None:

@@ -21,6 +21,8 @@ COMMANDS = {
     "linear": "train the linear probe on a pretrained backbone",
     "evaluate": "measure what a pretrained method clusters, generates and detects",
     "predict": "cluster and score images with a pretrained method",
+    "sample": "draw samples, with the way there",
+    "export": "write a model for other libraries: Hugging Face, timm, torchvision, ONNX",
     "benchmark": "compare methods over seeds, beside the paper's numbers",
     "configs": "list the shipped configs, or copy them to be edited",
     "demo": "compare GEDI, SwAV and Barlow Twins on digits in minutes",

@@ -1,42 +1,39 @@
-"""Cluster and score images with a trained model: a row an image, as CSV.
+"""Cluster and score images with a trained model: a row an image.
 
+solo-gedi predict gedi-digits photos
 solo-gedi predict trained_models/gedi/20260102-030405 photos --out predictions.csv
+
+Columns: file; cluster, and its share as confidence; the second cluster and its share; log_density
+(log p up to a constant); neg_grad_norm (higher means in-distribution); typicality (the share of
+training images that are less likely: 0.001 is stranger than 99.9 % of them); error.
 """
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Those of `solo_gedi.inference.predict`."""
     add = parser.add_argument
-    add("model", help="a checkpoint, or the folder of a run or of a benchmark's cell")
-    add("images", nargs="+", help="image files, and folders, which are searched through")
-    add("--out", metavar="FILE", help="the CSV to write; printed if not given")
-    add("--batch-size", type=int, default=64, help="images in memory at once")
+    add("model", help="a checkpoint, a run's or an exported folder, or a shipped model's name")
+    add(
+        "images",
+        nargs="+",
+        help="image files, folders, which are searched through, and globs in quotes",
+    )
+    add("--out", metavar="FILE", help="a .csv or .parquet for the rows; printed if not given")
+    add("--features", metavar="FILE", help="an .npz for the backbone's features")
+    add("--batch-size", type=int, default=64, help="images in the network at once")
+    add("--overwrite", action="store_true", help="replace files that exist")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the command."""
-    import csv
-    import io
-    from pathlib import Path
+    """Predict; without --out, print the rows as CSV."""
+    import sys
 
-    from solo_gedi.errors import ConfigError
-    from solo_gedi.files import check_folder, write_atomically
-    from solo_gedi.inference import predict
+    from solo_gedi.inference.predict import csv_writer, predict
 
-    out = None if arguments.out is None else Path(arguments.out)
-    if out is not None:
-        if out.exists():
-            raise ConfigError(f"--out={out} exists: give another name")
-        check_folder(out.parent, "--out")
-    rows = predict(arguments.model, arguments.images, batch_size=arguments.batch_size)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, dict.fromkeys(key for row in rows for key in row))
-    writer.writeheader()
-    writer.writerows(rows)
-    if out is None:
-        print(table.getvalue(), end="")
-    else:
-        write_atomically(out, lambda partial: partial.write_text(table.getvalue()))
-        print(f"{len(rows)} rows: {out}")
+    rows = predict(**vars(arguments))
+    if isinstance(rows, list):
+        with csv_writer(sys.stdout) as collect:
+            for row in rows:
+                collect(row)

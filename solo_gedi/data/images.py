@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.utils import save_image
@@ -16,7 +16,7 @@ _WIDE = ("F", "I")  # of 32 bits, or 16: "I;16" and the like
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """An image file in RGB.
+    """An image file in RGB, upright where a camera has noted how it was held.
 
     Raises:
         DataError: if it cannot be read, or has pixels that RGB would clip or make up.
@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> Image.Image:
                 pixels = np.asarray(image)
                 if not ((pixels >= 0) & (pixels <= 255)).all():
                     raise ValueError("it has pixels that are not from 0 to 255")
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # PIL raises a different class for every way to be broken
         raise DataError(f"image {path} cannot be used: {reason(error)}") from error
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,9 +10,11 @@ import torch
 
 from solo_gedi.backbones import FACTORIES, BackboneFactory, build_backbone, features_dim
 from solo_gedi.core import checkpoints
+from solo_gedi.core.reference import read_reference
 from solo_gedi.core.sampler import SGLDSettings, saved_sampler
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import CheckpointError
+from solo_gedi.inference.exported import is_exported, list_models, read_exported, shipped_model
 from solo_gedi.inference.heads import build_head, size_of
 from solo_gedi.inference.model import Model
 
@@ -33,7 +36,8 @@ def load(
     """A trained method, ready to be used.
 
     Args:
-        source: a `Run`, a checkpoint, or the folder of a run or of a benchmark's cell.
+        source: a `Run`, a checkpoint, the folder of a run, of a benchmark's cell or of an export,
+            or the name of a shipped model, see `list_models`.
         backbones: name -> factory(method, **kwargs) of networks that this package does not know.
         device: where to put it; a GPU if there is one when None.
 
@@ -44,7 +48,8 @@ def load(
     Example:
         model = load("trained_models/gedi/20260102-030405")
     """
-    path, config, checkpoint = read_run(source)
+    shipped = shipped_model(str(source)) if isinstance(source, str | Path) else None
+    path, config, checkpoint = read_run(shipped or source)
     data, kwargs = config["data"], config.get("method_kwargs") or {}
     backbone_cfg, augmentation = config["backbone"], config["augmentations"][0]
     known = {**FACTORIES, **(backbones or {})}
@@ -83,6 +88,7 @@ def load(
         space = SampleSpace.of_images(mean, std)
     events = checkpoint.get("callbacks", {}).get("DivergenceGuard", {}).get("events", [])
     buffers = [buffer["chains"] for buffer in checkpoint.get("replay_buffers", [])]
+    epochs = checkpoint.get("epoch", -1) + 1
     model = Model(
         backbone,
         head,
@@ -93,11 +99,13 @@ def load(
         input_shape=input_shape,
         config=config,
         sgld=_settings(kwargs.get("sgld"), checkpoint, points=spec.points is not None),
-        checkpoint=path,
-        epochs=checkpoint.get("epoch", -1) + 1,
+        # Nobody's files are to be written where the package is installed.
+        checkpoint=None if shipped else path,
+        epochs=epochs,
         events=list(events),
         chains=torch.cat(buffers) if buffers else None,
         has_energy=output == "cluster head",
+        reference=read_reference(path, epochs),
     )
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -115,10 +123,15 @@ def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], 
         if source.checkpoint is None:
             raise CheckpointError("this run has no checkpoint: checkpoint.enabled was false")
         source = source.checkpoint
-    path = checkpoints.of_run(source)
-    checkpoint = checkpoints.read(path)
-    config = checkpoints.saved_config(path)
-    args = path.parent / "args.json"
+    config: dict[str, Any] | None
+    if is_exported(source):
+        path, config, checkpoint = read_exported(Path(source))
+        args = path.parent / "config.json"
+    else:
+        _check_there(source)
+        path = checkpoints.of_run(source)
+        checkpoint = checkpoints.read(path)
+        config, args = checkpoints.saved_config(path), path.parent / "args.json"
     if config is None:
         raise CheckpointError(f"{path.parent} has no args.json, in which a run keeps its config")
     if "method" not in config:
@@ -139,10 +152,27 @@ def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], 
     return path, config, checkpoint
 
 
+def _check_there(source: str | Path) -> None:
+    """Check that a path exists; what is no path may have been meant as a shipped model's name.
+
+    Raises:
+        CheckpointError: naming the shipped models that are near it, or all.
+    """
+    if Path(source).exists():
+        return
+    shipped = get_close_matches(str(source), list_models()) or list_models()
+    raise CheckpointError(
+        f"checkpoint {source} does not exist (from {Path.cwd()}), nor does a shipped model of this "
+        f"name: there is {', '.join(shipped)}"
+    )
+
+
 def _settings(
     given: Mapping[str, Any] | None, checkpoint: dict[str, Any], *, points: bool
 ) -> SGLDSettings:
     """The sampler's settings as the run ended, or those of Tables 3 and 5."""
+    if "sgld" in checkpoint:  # of an export, as the run ended
+        return SGLDSettings(**checkpoint["sgld"])
     known = {field.name for field in fields(SGLDSettings)}
     own = {key: value for key, value in (given or {}).items() if key in known}
     settings = SGLDSettings(**{**({"step_size": 5e-5} if points else {}), **own})

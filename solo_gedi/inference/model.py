@@ -8,10 +8,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from solo_gedi.core import evaluation_mode, input_gradient, log_density, sample_sgld
+from solo_gedi.core.reference import Reference
 from solo_gedi.core.sampler import SGLDSettings
 from solo_gedi.data import SampleSpace
 from solo_gedi.data.transforms import Transform, plain
 from solo_gedi.errors import ConfigError
+
+NO_REFERENCE = (
+    "typicality needs to know how likely the model finds its training images, which is kept in "
+    "reference.json beside the checkpoint: `solo-gedi evaluate RUN` writes it"
+)
 
 
 class Outputs(NamedTuple):
@@ -47,6 +53,7 @@ class Model(nn.Module):
         has_energy: whether it was trained as an energy-based model, as GEDI and JEM are.
         sgld: the sampler's settings, with the step size that the run ended with.
         chains: (n, ...) of the replay buffers of all processes, on the CPU; None without any.
+        reference: how likely it finds its training images; None where that was not measured.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class Model(nn.Module):
         events: list[str] | None = None,
         chains: Tensor | None = None,
         has_energy: bool = True,
+        reference: Reference | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
@@ -73,7 +81,7 @@ class Model(nn.Module):
         self.space, self.normalization, self.input_shape = space, normalization, input_shape
         self.config, self.sgld = config, sgld
         self.checkpoint, self.epochs, self.events = checkpoint, epochs, events or []
-        self.chains, self.has_energy = chains, has_energy
+        self.chains, self.has_energy, self.reference = chains, has_energy, reference
         self.eval().requires_grad_(False)
 
     def __repr__(self) -> str:
@@ -82,7 +90,7 @@ class Model(nn.Module):
         return (
             f"Model({self.config.get('method')} on {self.config['data']['dataset']}, "
             f"{self.num_clusters} clusters by the {self.output}, inputs {shape}, "
-            f"{self.epochs} epochs, from {self.checkpoint})"
+            f"{self.epochs} epochs{f', from {self.checkpoint}' if self.checkpoint else ''})"
         )
 
     @property
@@ -146,6 +154,19 @@ class Model(nn.Module):
         _, grad = input_gradient(self.log_density_of_samples, samples)
         return -grad.flatten(1).norm(dim=1)
 
+    def typicality(self, x: Tensor) -> Tensor:
+        """Inputs (n, ...) -> the share of training images that are less likely, (n,) in [0, 1].
+
+        0.001 is stranger than 99.9 % of what the model was trained on.
+
+        Raises:
+            ConfigError: if that was not measured, see `NO_REFERENCE`.
+        """
+        if self.reference is None:
+            raise ConfigError(NO_REFERENCE)
+        with torch.no_grad():
+            return self.reference.share_below(self.log_density(x))
+
     def sample(
         self,
         num: int = 64,
@@ -189,6 +210,75 @@ class Model(nn.Module):
             ]
         return torch.cat(moved)
 
+    def save_pretrained(
+        self, folder: str | Path, *, precision: str = "fp32", overwrite: bool = False
+    ) -> Path:
+        """Write the model as safetensors, JSON and a model card, see `export`.
+
+        Args:
+            folder: where.
+            precision: of the weights, "fp32" or "fp16".
+            overwrite: whether it may have files already, which are replaced.
+
+        Returns:
+            The folder.
+        """
+        from solo_gedi.inference.export import export
+
+        return export(self, folder, precision=precision, overwrite=overwrite)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        device: str | torch.device | None = None,
+    ) -> "Model":
+        """A model from a folder, the shipped models or the Hugging Face Hub.
+
+        Args:
+            name: what `load` takes, or the Hub's "user/model".
+            revision: branch, tag or commit on the Hub.
+            token: of a private model; that of `hf auth login` when None.
+            cache_dir: where downloads are kept; huggingface_hub's place when None.
+            device: where to put it; a GPU if there is one when None.
+
+        Raises:
+            CheckpointError: if there is none, or it cannot be read.
+        """
+        from solo_gedi.inference.hub import download
+        from solo_gedi.inference.load import load
+
+        return load(download(name, revision, token, cache_dir), device=device)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload a solo-gedi model",
+        precision: str = "fp32",
+    ) -> str:
+        """Upload the model, its config and its card to the Hugging Face Hub.
+
+        Args:
+            repo_id: "user/model"; made if it is not there.
+            private: whether a new one is private.
+            token: of the user; that of `hf auth login` when None.
+            commit_message: of the upload.
+            precision: of the weights, "fp32" or "fp16".
+
+        Returns:
+            The address of the commit.
+        """
+        from solo_gedi.inference.hub import upload
+
+        return upload(self, repo_id, private, token, commit_message, precision)
+
     def _start(self, num: int, start: str | Tensor, generator: Generator | None) -> Tensor:
         if isinstance(start, Tensor):
             return start
@@ -198,7 +288,10 @@ class Model(nn.Module):
         if start != "buffer":
             raise ConfigError(f'start must be "fresh", "buffer" or a tensor, got {start!r}')
         if self.chains is None:
-            raise ConfigError(f"{self.config.get('method')} has no replay buffer to start from")
+            raise ConfigError(
+                f"{self.config.get('method')} has no replay buffer to start from here: the runs of "
+                "methods with an energy have one, what is exported of them has none"
+            )
         if num > len(self.chains):
             raise ConfigError(f"the replay buffer has {len(self.chains)} chains, not {num}")
         device = generator.device if generator is not None else "cpu"

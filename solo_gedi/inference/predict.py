@@ -1,103 +1,367 @@
 """A row for each of some images: cluster, confidence, log p and scores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import csv
+import glob
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, overload
+from zipfile import ZipFile
 
+import numpy as np
 import torch
+from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
+from tqdm import tqdm
 
-from solo_gedi.core import input_gradient, log_density
+from solo_gedi.core import evaluation_mode, input_gradient, log_density
+from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image
-from solo_gedi.errors import DataError
+from solo_gedi.errors import ConfigError, DataError, MissingPackageError
+from solo_gedi.files import check_output, written_atomically
 from solo_gedi.inference.load import HasCheckpoint, load
-from solo_gedi.inference.model import Model
+from solo_gedi.inference.model import NO_REFERENCE, Model
+
+logger = get_logger(__name__)
 
 Row = dict[str, Any]
+Images = str | Path | Sequence[str | Path]
+COLUMNS = {
+    "file": str,
+    "cluster": int,
+    "confidence": float,
+    "second": int,
+    "second_share": float,
+    "log_density": float,
+    "neg_grad_norm": float,
+    "typicality": float,
+    "error": str,
+}
+_ROWS_AT_ONCE = 10_000  # of a parquet file's groups
+
+
+@overload
+def predict(
+    model: Model | str | Path | HasCheckpoint,
+    images: Images,
+    *,
+    out: None = None,
+    features: str | Path | None = None,
+    batch_size: int = 64,
+    overwrite: bool = False,
+) -> list[Row]: ...
+@overload
+def predict(
+    model: Model | str | Path | HasCheckpoint,
+    images: Images,
+    *,
+    out: str | Path,
+    features: str | Path | None = None,
+    batch_size: int = 64,
+    overwrite: bool = False,
+) -> Path: ...
 
 
 def predict(
     model: Model | str | Path | HasCheckpoint,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     *,
+    out: str | Path | None = None,
+    features: str | Path | None = None,
     batch_size: int = 64,
-) -> list[Row]:
+    overwrite: bool = False,
+) -> list[Row] | Path:
     """Cluster and score images.
 
     Args:
         model: what `load` gives, or takes.
-        images: files and folders, which are searched through for images.
-        batch_size: images in memory at once.
+        images: files, folders, which are searched through for images, and globs.
+        out: a .csv or .parquet file for the rows, which are written as they come, so that there
+            may be any number of images.
+        features: a .npz file for the features (n, h) of the backbone, with the names of the files;
+            NaN where an image cannot be read.
+        batch_size: images in the network at once.
+        overwrite: whether to replace files that exist.
 
     Returns:
-        A row an image, in the order given, folders sorted: `file`, `cluster`, `confidence` (the
-        share of the cluster, in [0, 1]), `second` and `second_share`, `log_density` up to a
-        constant, and `neg_grad_norm` (the paper's out-of-distribution score, Appendix G; higher
-        means in-distribution). An image that cannot be read has `file` and `error`.
+        `out` if it is given; else a row an image, in the order given, folders sorted: `file`,
+        `cluster`, `confidence` (the share of the cluster, in [0, 1]), `second` and `second_share`,
+        `log_density` up to a constant, `neg_grad_norm` (the paper's out-of-distribution score,
+        Appendix G; higher means in-distribution) and `typicality` (the share of training images
+        that are less likely; None where the model was not measured, which is logged). An image
+        that cannot be read has `file` and `error`.
 
     Raises:
+        ConfigError: if a file to be written exists, or has another suffix; for a model of points.
+        DataError: if a path does not exist, or there is no image.
+        MissingPackageError: for .parquet without pyarrow.
+
+    Example:
+        rows = predict("gedi-digits", "photos")
+        predict("trained_models/gedi/20260102-030405", "photos/**/*.jpg", out="predictions.csv")
+    """
+    places = [_checked(out, "out", (".csv", ".parquet"), overwrite)]
+    places.append(_checked(features, "features", (".npz",), overwrite))
+    model = model if isinstance(model, Model) else load(model)
+    files = _files_of(model, images)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        collect: Callable[[Row], Any] = rows.append
+        if places[0] is not None:
+            collect = stack.enter_context(_table(places[0]))
+        keep = None
+        if places[1] is not None:
+            keep = stack.enter_context(_features(places[1], files))
+        broken = 0
+        progress = tqdm(total=len(files), unit=" images", disable=None, leave=False)
+        stack.callback(progress.close)
+        for row, own in _predictions(model, files, batch_size):
+            broken += "error" in row
+            collect(row)
+            if keep is not None:
+                keep(own)
+            progress.update()
+    if broken:
+        logger.warning("%d of %d images cannot be used: see `error`", broken, len(files))
+    if places[0] is None:
+        return rows
+    logger.info("%d rows: %s", len(files), out)
+    return places[0]
+
+
+def iter_predictions(
+    model: Model | str | Path | HasCheckpoint, images: Images, *, batch_size: int = 64
+) -> Iterator[Row]:
+    """The rows of `predict`, one after the other.
+
+    Args:
+        model: what `load` gives, or takes.
+        images: files, folders and globs.
+        batch_size: images in the network at once.
+
+    Raises:
+        ConfigError: for a model of points.
         DataError: if a path does not exist, or there is no image.
 
     Example:
-        rows = predict("trained_models/gedi/20260102-030405", "photos")
+        for row in iter_predictions("gedi-digits", "photos"):
+            print(row["file"], row["cluster"])
     """
     model = model if isinstance(model, Model) else load(model)
-    model.transform  # noqa: B018  # refuses a model of points before anything is read
-    given = [images] if isinstance(images, str | Path) else list(images)
-    files = [file for path in given for file in image_files(Path(path))]
-    if not files:
-        raise DataError(f"there is no image in {', '.join(map(str, given))}")
-    rows: list[Row] = []
-    for batch in _batches(files, batch_size):
-        rows += _rows(model, batch)
-    return rows
+    return (row for row, _ in _predictions(model, _files_of(model, images), batch_size))
 
 
-def image_files(path: Path) -> list[Path]:
-    """The images that a path means: itself, or those below a folder, sorted.
+def image_files(images: Images) -> list[Path]:
+    """The images that are meant, in the order given.
+
+    Args:
+        images: files; folders, for all images below them, sorted; and globs, for all that they
+            match, sorted.
 
     Raises:
-        DataError: if it does not exist.
+        DataError: if a path does not exist, or there is no image.
     """
+    given = [images] if isinstance(images, str | Path) else list(images)
+    files = [file for path in given for file in _meant(Path(path))]
+    if not files:
+        raise DataError(f"there is no image in {', '.join(map(str, given))}")
+    return files
+
+
+def _files_of(model: Model, images: Images) -> list[Path]:
+    model.transform  # noqa: B018  # refuses a model of points before anything is read
+    files = image_files(images)
+    if model.reference is None:
+        logger.warning("%s", NO_REFERENCE)
+    return files
+
+
+def _meant(path: Path) -> list[Path]:
     if path.is_dir():
         found = (file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
         return sorted(file for file in found if file.is_file())
-    if not path.exists():
-        raise DataError(f"{path} does not exist (from {Path.cwd()})")
-    return [path]
+    if path.exists():
+        return [path]
+    if glob.has_magic(str(path)):
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        if matches:
+            return list(dict.fromkeys(file for match in matches for file in _meant(match)))
+    raise DataError(f"{path} does not exist (from {Path.cwd()})")
 
 
-def _batches(files: Iterable[Path], size: int) -> Iterator[list[Path]]:
+def _predictions(
+    model: Model, files: Iterable[Path], batch_size: int
+) -> Iterator[tuple[Row, Tensor | None]]:
+    """A row an image, and its features where it can be read."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size} must be at least 1")
     remaining = iter(files)
-    while batch := list(islice(remaining, size)):
-        yield batch
 
-
-def _rows(model: Model, files: list[Path]) -> list[Row]:
-    rows: list[Row] = []
-    inputs = []
-    for file in files:
+    def read(file: Path) -> Tensor | DataError:
         try:
-            inputs.append(model.transform(read_image(file)))
-            rows.append({"file": str(file)})
+            return model.transform(read_image(file))
         except DataError as error:
-            rows.append({"file": str(file), "error": str(error)})
-    if not inputs:
-        return rows
-    x = torch.stack(inputs).to(model.device)
-    scores = model.cluster_logits(x)
-    shares, clusters = scores.softmax(-1).topk(2)
-    _, grad = input_gradient(model.log_density_of_samples, model.space.to_samples(x))
+            return error
+
+    with ThreadPoolExecutor(4) as readers:
+        while batch := list(islice(remaining, batch_size)):
+            images = list(readers.map(read, batch))
+            inputs = [image for image in images if isinstance(image, Tensor)]
+            known = iter(_rows(model, torch.stack(inputs)) if inputs else ())
+            for file, image in zip(batch, images, strict=True):
+                if isinstance(image, Tensor):
+                    row, own = next(known)
+                    yield {"file": str(file), **row}, own
+                else:
+                    yield {"file": str(file), "error": str(image)}, None
+
+
+def _rows(model: Model, x: Tensor) -> list[tuple[Row, Tensor]]:
+    """All but the file's name, and the features, of inputs (n, ...)."""
+    with evaluation_mode(model):
+        x = x.to(model.device)
+        with torch.inference_mode():
+            features, scores = model(x)
+        log_p = log_density(scores)
+        shares, clusters = scores.softmax(-1).topk(min(2, model.num_clusters))
+        _, grad = input_gradient(model.log_density_of_samples, model.space.to_samples(x))
     norms = -grad.flatten(1).norm(dim=1)
-    readable = [row for row in rows if "error" not in row]
-    for k, row in enumerate(readable):
-        row |= {
-            "cluster": int(clusters[k, 0]),
-            "confidence": float(shares[k, 0]),
-            "second": int(clusters[k, 1]),
-            "second_share": float(shares[k, 1]),
-            "log_density": float(log_density(scores[k])),
-            "neg_grad_norm": float(norms[k]),
-        }
+    below = [None] * len(x)
+    if model.reference is not None:
+        below = model.reference.share_below(log_p).tolist()
+    columns = (clusters, shares, log_p, norms)
+    rows: list[tuple[Row, Tensor]] = []
+    lists = [column.tolist() for column in columns]
+    for cluster, share, log_p_of, norm, typical, own in zip(
+        *lists, below, features.cpu(), strict=True
+    ):
+        second: Row = {"second": None, "second_share": None}
+        if len(cluster) > 1:
+            second = {"second": cluster[1], "second_share": share[1]}
+        row = {"cluster": cluster[0], "confidence": share[0], **second}
+        row |= {"log_density": log_p_of, "neg_grad_norm": norm, "typicality": typical}
+        rows.append((row, own))
     return rows
+
+
+def _checked(
+    path: str | Path | None, setting: str, suffixes: tuple[str, ...], overwrite: bool
+) -> Path | None:
+    if path is None:
+        return None
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{setting}={path} must end in {' or '.join(suffixes)}")
+    check_output(path, setting, overwrite)
+    if path.suffix.lower() == ".parquet":
+        _pyarrow()
+    return path
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[Callable[[Row], Any]]:
+    """What takes rows for a file, which is there when all of them are."""
+    write = _csv if path.suffix.lower() == ".csv" else _parquet
+    with written_atomically(path) as partial, write(partial) as collect:
+        yield collect
+
+
+@contextmanager
+def csv_writer(file: TextIO) -> Iterator[Callable[[Row], Any]]:
+    """What takes rows and writes them as CSV, numbers with six digits.
+
+    Args:
+        file: to write to; the head is written at once.
+    """
+    writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+
+    def collect(row: Row) -> None:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+    yield collect
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Callable[[Row], Any]]:
+    # The names of files are bytes, which need not be UTF-8.
+    with (
+        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        csv_writer(file) as collect,
+    ):
+        yield collect
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[Row], Any]]:
+    pyarrow, parquet = _pyarrow()
+    types = {str: pyarrow.string(), int: pyarrow.int32(), float: pyarrow.float32()}
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+    rows: list[Row] = []
+
+    def collect(row: Row) -> None:
+        # Its strings are UTF-8, and the names of files need not be.
+        row = {k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()}
+        rows.append(row)
+        if len(rows) >= _ROWS_AT_ONCE:
+            flush()
+
+    def flush() -> None:
+        writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+        rows.clear()
+
+    with parquet.ParquetWriter(path, schema) as writer:
+        yield collect
+        flush()
+
+
+def _utf8(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingPackageError(
+            "a .parquet file needs pyarrow: pip install 'solo-gedi[parquet]'; or write a .csv"
+        ) from error
+    return pyarrow, parquet
+
+
+@contextmanager
+def _features(path: Path, files: Sequence[Path]) -> Iterator[Callable[[Tensor | None], None]]:
+    """What takes features in the order of the files, for an .npz that is there when all are."""
+    with written_atomically(path) as partial:
+        raw = partial.with_suffix(".npy")
+        table: np.memmap | None = None
+        waiting = written = 0  # images without features that came before the first with them
+
+        def collect(own: Tensor | None) -> None:
+            nonlocal table, waiting, written
+            if table is None:
+                if own is None:
+                    waiting += 1
+                    return
+                shape = (len(files), len(own))
+                table = np.lib.format.open_memmap(raw, "w+", np.float32, shape)
+                table[:waiting], written = np.nan, waiting
+            table[written] = np.nan if own is None else own.numpy()
+            written += 1
+
+        try:
+            yield collect
+            if table is None:
+                np.save(raw, np.empty((len(files), 0), np.float32))
+            else:
+                table.flush()
+            names = np.array([_utf8(str(file)) for file in files])
+            with ZipFile(partial, "w", allowZip64=True) as archive:
+                archive.write(raw, "features.npy")
+                with archive.open("files.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, names, allow_pickle=False)
+        finally:
+            raw.unlink(missing_ok=True)

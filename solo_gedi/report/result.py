@@ -14,6 +14,7 @@ from solo_gedi.errors import Interrupted
 from solo_gedi.evaluation.findings import Findings, measure
 from solo_gedi.evaluation.options import OOD, TASKS, Options
 from solo_gedi.evaluation.pictures import ImageChains
+from solo_gedi.evaluation.reference import write_reference
 from solo_gedi.evaluation.rows import FORMAT, Row, merge, say, select
 from solo_gedi.evaluation.subject import Source, Subject, subject_of
 from solo_gedi.files import check_folder, write_json
@@ -147,6 +148,8 @@ def evaluate(
         folder = subject.folder if write else None
         if folder is not None:
             check_folder(folder, "the run's folder")
+            if subject.model.reference is None:
+                write_reference(subject)
         findings = Findings()
         try:
             failed = measure(subject, findings)

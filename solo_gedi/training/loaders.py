@@ -1,6 +1,6 @@
 """Data loaders: solo-learn's data sets and ours, with solo-learn's augmentations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,14 @@ class _Indexed(Dataset):
         return (index, *self.dataset[index])
 
 
-def _loader(dataset: Any, cfg: DictConfig, *, train: bool, batch_size: int = 0) -> DataLoader:
+def _loader(
+    dataset: Any,
+    cfg: DictConfig,
+    *,
+    train: bool,
+    batch_size: int = 0,
+    sampler: Sequence[int] | None = None,
+) -> DataLoader:
     """Batches of `optimizer.batch_size`; shuffled, and whole ones alone, for training."""
     batch_size, workers = batch_size or cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
     if train and len(dataset) < batch_size:
@@ -75,6 +82,7 @@ def _loader(dataset: Any, cfg: DictConfig, *, train: bool, batch_size: int = 0) 
         dataset,
         batch_size=batch_size,
         shuffle=train,
+        sampler=sampler,
         drop_last=train,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
@@ -119,14 +127,40 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
         transform = hosts.multi_view(*_pipelines(cfg))
         if cfg.debug_augmentations:
             logger.info("%s", transform)
+    return _loader(_training_images(cfg, transform), cfg, train=True)
+
+
+def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
+    """Training images as the trained network takes them, labelled or not, without augmentation.
+
+    Args:
+        cfg: parsed config of images.
+        limit: how many at most; a random choice, always the same.
+
+    Yields:
+        Batches (n, channels, size, size).
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    first = cfg.augmentations[0]
+    mean_std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
+    images = _training_images(cfg, plain(first.crop_size, *mean_std))
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(images), generator=generator)[:limit].sort().values
+    loader = _loader(images, cfg, train=False, batch_size=100, sampler=chosen.tolist())
+    return (x for _, x, _ in loader)
+
+
+def _training_images(cfg: DictConfig, transform: Transform) -> Any:
+    """(index, what `transform` makes of the image, label) of a pretraining config's data."""
     spec = spec_of(cfg.data.dataset)
     if spec.images:
-        dataset: Any = _Indexed(spec.images(cfg.data.train_path, True, transform))
-    else:
-        dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
-        if spec.is_folder and cfg.data.no_labels:
-            dataset = UnlabelledImages([dataset.root / name for name in dataset.images], transform)
-    return _loader(dataset, cfg, train=True)
+        return _Indexed(spec.images(cfg.data.train_path, True, transform))
+    dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
+    if spec.is_folder and cfg.data.no_labels:
+        return UnlabelledImages([dataset.root / name for name in dataset.images], transform)
+    return dataset
 
 
 def device_views(cfg: DictConfig) -> DeviceViews | None:

@@ -2,16 +2,19 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from solo_gedi import hosts
 from solo_gedi.config import PRETRAIN, as_config, check_choice, prepare
-from solo_gedi.core.processes import get_logger
+from solo_gedi.core import checkpoints, evaluation_mode, log_density
+from solo_gedi.core.processes import get_logger, rank
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError, GEDIError, reason
 from solo_gedi.methods import GEDI, register, sample_space
@@ -24,6 +27,7 @@ from solo_gedi.training.callbacks import (
     Triad,
 )
 from solo_gedi.training.job import Job, Run, parse
+from solo_gedi.training.reference import measure_reference
 
 logger = get_logger(__name__)
 
@@ -60,7 +64,7 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     model = build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    cfg = model.cfg  # with what the method adds, which belongs into args.json
+    cfg = cast("DictConfig", model.cfg)  # with what the method adds, which belongs into args.json
     job = Job(cfg, cfg.method, model)
     callbacks: list[Callback] = []
     if views is not None:
@@ -70,7 +74,9 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     elif noise := (cfg.get("method_kwargs") or {}).get("input_noise_std", 0):
         callbacks.append(InputNoise(sample_space(cfg), noise))
     callbacks += [Triad(), SampleGrid(job.folder / "samples", cfg.checkpoint.frequency)]
-    run, _ = job.fit(train, val, callbacks)
+    run, trainer = job.fit(train, val, callbacks)
+    if run.interrupted is None and run.checkpoint is not None and rank() == 0:
+        _write_reference(run, run.checkpoint, trainer.strategy.root_device)
     logger.info("Files of this run: %s", run.folder)
     return run
 
@@ -98,6 +104,19 @@ def build_method(cfg: DictConfig) -> hosts.BaseMethod:
             f"method={cfg.method} refuses its settings, perhaps method_kwargs={kwargs}: "
             f"{reason(error)}"
         ) from error
+
+
+def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
+    """Keep the quantiles of log p over the training images beside the checkpoint."""
+    method = run.method
+
+    def log_p(x: Tensor) -> Tensor:
+        return log_density(hosts.cluster_scores(method, method(x)))
+
+    with evaluation_mode(method.to(device)):
+        if reference := measure_reference(log_p, run.config, device):
+            reference.write(run.folder, checkpoint.name, checkpoints.epoch_of(checkpoint) + 1)
+    method.cpu()
 
 
 def _guard(cfg: DictConfig) -> DivergenceGuard:

@@ -20,7 +20,9 @@ FUNCTIONS = {
         {"name", "kind"},
     ),
     "evaluate": ("solo_gedi.report.evaluate", set(), {"write"}),
-    "predict": ("solo_gedi.inference.predict.predict", {"out"}, set()),
+    "predict": ("solo_gedi.inference.predict.predict", set(), set()),
+    "sample": ("solo_gedi.inference.sample.sample", set(), set()),
+    "export": ("solo_gedi.inference.export.export", set(), set()),
     "benchmark": ("solo_gedi.comparison.benchmark.benchmark", set(), set()),
     "configs": ("solo_gedi.config.shipped.copy_configs", {"copy"}, {"folder"}),
     "demo": ("solo_gedi.comparison.demo.demo", set(), set()),
@@ -45,6 +47,9 @@ def test_names_and_defaults_are_those_of_the_function(command):
         if dest in parsers_own or not action.option_strings:
             continue
         default = parameters[dest].default
+        if action.required:
+            assert default is inspect.Parameter.empty, dest
+            continue
         given = action.default
         if isinstance(given, str) and action.type is not None:
             given = action.type(given)

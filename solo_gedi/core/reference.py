@@ -1,0 +1,107 @@
+"""How likely a model finds what it was trained on: the ruler for every other log p."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solo_gedi.errors import CheckpointError, reason
+from solo_gedi.files import write_json
+
+NAME = "reference.json"  # beside the checkpoint that it is of
+QUANTILES = 1001
+MAX_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Quantiles of log p over training images, without augmentation.
+
+    Attributes:
+        log_density: ascending, from the least likely image's to the most likely one's, at equal
+            steps of their share.
+        images: how many they were taken from.
+
+    Example:
+        >>> Reference.of([torch.arange(101.0)]).share_below(torch.tensor([-3.0, 25.0, 999.0]))
+        tensor([0.0000, 0.2500, 1.0000])
+    """
+
+    log_density: tuple[float, ...]
+    images: int
+
+    @classmethod
+    def of(cls, log_density: Iterable[Tensor]) -> "Reference":
+        """Take the quantiles.
+
+        Args:
+            log_density: batches (n,), of at least one image in all.
+        """
+        values = torch.cat([batch.detach().double().flatten().cpu() for batch in log_density])
+        quantiles = np.quantile(values.numpy(), np.linspace(0, 1, QUANTILES))
+        return cls(tuple(quantiles.tolist()), len(values))
+
+    def share_below(self, log_density: Tensor) -> Tensor:
+        """The share of training images that are less likely.
+
+        Args:
+            log_density: (n,), of the same model.
+
+        Returns:
+            (n,) in [0, 1]; 0.001 is stranger than 99.9 % of what the model was trained on.
+        """
+        shares = np.linspace(0, 1, len(self.log_density))
+        found = np.interp(log_density.detach().double().cpu().numpy(), self.log_density, shares)
+        return torch.from_numpy(found).float()
+
+    def write(self, folder: Path, checkpoint: str, epochs: int) -> Path:
+        """Keep it in a run's folder.
+
+        Args:
+            folder: the checkpoint's.
+            checkpoint: the name of its file.
+            epochs: that it was trained for.
+
+        Returns:
+            The file.
+        """
+        content: dict[str, Any] = {"format": 1, "checkpoint": checkpoint, "epochs": epochs}
+        content |= {"images": self.images, "log_density": list(self.log_density)}
+        write_json(folder / NAME, content)
+        return folder / NAME
+
+
+def read_reference(checkpoint: Path, epochs: int) -> Reference | None:
+    """The reference that lies beside a checkpoint.
+
+    Args:
+        checkpoint: the file.
+        epochs: that it was trained for.
+
+    Returns:
+        None where there is none, or that of another checkpoint.
+
+    Raises:
+        CheckpointError: if the file is broken.
+
+    Example:
+        >>> read_reference(Path("nowhere/gedi-ep=0.ckpt"), 1) is None
+        True
+    """
+    path = checkpoint.parent / NAME
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        if (found["checkpoint"], found["epochs"]) != (checkpoint.name, epochs):
+            return None
+        return Reference(tuple(map(float, found["log_density"])), int(found["images"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is broken ({reason(error)}): without it, `solo-gedi evaluate` writes it anew"
+        ) from error
