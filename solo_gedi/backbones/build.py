@@ -36,9 +36,10 @@ def _of_torchvision(name: str) -> BackboneFactory:
 
 def _of_timm(name: str) -> BackboneFactory:
     def build(method: str | None = None, **kwargs: Any) -> nn.Module:
-        import timm
+        from timm import models
 
-        return timm.create_model(name, num_classes=0, **kwargs)
+        # Not by timm.create_model: solo-learn puts networks of its own in the place of some names.
+        return getattr(models, name)(pretrained=False, num_classes=0, **kwargs)
 
     return build
 
