@@ -1,14 +1,22 @@
 """A row an image, whatever the image."""
 
+import csv
+import json
+import logging
 import shutil
+import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from solo_gedi.data import DATASETS
-from solo_gedi.errors import CheckpointError, ConfigError, DataError
-from solo_gedi.inference import load, predict
+from solo_gedi.errors import CheckpointError, ConfigError, DataError, MissingPackageError
+from solo_gedi.inference import iter_predictions, load, predict
+from solo_gedi.inference.predict import COLUMNS
+
+MODULE = sys.modules["solo_gedi.inference.predict"]  # of the same name as the function
 
 
 @pytest.fixture
@@ -46,14 +54,19 @@ def test_rows_are_those_of_the_model(trained, photos):
         assert row["neg_grad_norm"] == pytest.approx(float(score), rel=1e-4)
 
 
-def test_an_image_has_the_same_row_in_every_batch(trained, photos):
-    model = load(trained("gedi"))
+@pytest.mark.parametrize("method", ["gedi", "swav"])
+def test_an_image_has_the_same_row_in_every_batch(trained, photos, method):
+    """Batch norms included, and left in training mode by someone."""
+    model = load(trained(method)).train()
     one, many = (predict(model, [photos / "z.png", photos], batch_size=n) for n in (1, 64))
+    assert model.training
     assert [row["file"] for row in one] == [row["file"] for row in many]
     for a, b in zip(one, many, strict=True):
         assert a.keys() == b.keys()
         for key, value in a.items():
-            assert b[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4))
+            if isinstance(value, float):
+                value = pytest.approx(value, rel=1e-4, abs=1e-4)
+            assert b[key] == value
 
 
 def test_any_mode_and_size_is_taken(trained, tmp_path):
@@ -83,3 +96,203 @@ def test_points_are_not_images(tmp_path):
 
     with pytest.raises(ConfigError, match="points in the plane, not images"):
         predict(Path(__file__).parent / "version_0_1" / "jem-moons", "a.png")
+
+
+def test_images_may_be_files_folders_and_globs_in_their_order(trained, photos, monkeypatch):
+    model = load(trained("gedi"))
+    monkeypatch.chdir(photos)
+    names = lambda *given: [row["file"] for row in predict(model, given)]  # noqa: E731
+    assert names("z.png", "b", "a.png") == ["z.png", "b/c.png", "b/ü.png", "a.png"]
+    assert names("**/[a-c].png") == ["a.png", "b/c.png"]
+    assert names("?.png", "b*") == ["a.png", "k.png", "z.png", "b/c.png", "b/ü.png"]
+    with pytest.raises(DataError, match=r"\*\.bmp does not exist"):
+        names("*.bmp")
+
+
+def test_a_camera_that_was_held_upright_is_believed(trained, tmp_path):
+    image = DATASETS["digits"].images("test", False)[0][0]
+    image.save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
+    upright, turned = predict(trained("gedi"), ["a.png", "b.png"])
+    assert {**upright, "file": "b.png"} == turned
+
+
+def as_text(row):
+    values = {key: row.get(key) for key in COLUMNS}
+    return {
+        key: "" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v)
+        for key, v in values.items()
+    }
+
+
+def test_a_csv_has_the_rows(trained, photos, tmp_path):
+    model = load(trained("gedi"))
+    rows = predict(model, photos)
+    out = tmp_path / "new" / "rows.csv"
+    assert predict(model, photos, out=str(out), batch_size=2) == out
+    with out.open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert list(written[0]) == list(COLUMNS)
+    for row, text in zip(rows, written, strict=True):
+        for key, value in as_text(row).items():
+            try:
+                assert float(text[key]) == pytest.approx(float(value), rel=1e-4, abs=1e-4)
+            except ValueError:
+                assert text[key] == value
+    assert [path.name for path in out.parent.iterdir()] == ["rows.csv"]
+
+
+def test_a_parquet_file_has_the_rows(trained, photos, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(MODULE, "_ROWS_AT_ONCE", 2)
+    model = load(trained("gedi"))
+    predict(model, photos, out="rows.parquet")
+    written = parquet.read_table("rows.parquet").to_pylist()
+    for row, own in zip(predict(model, photos), written, strict=True):
+        assert own == {key: row.get(key) for key in COLUMNS}
+    assert parquet.ParquetFile("rows.parquet").num_row_groups == 3
+
+
+def test_a_name_that_is_no_utf8_is_written(trained, photos, tmp_path):
+    pytest.importorskip("pyarrow")
+    image = photos / "a.png"
+    odd = tmp_path / b"\xff.png".decode("utf-8", "surrogateescape")
+    shutil.copy(image, odd)
+    for out in ("rows.csv", "rows.parquet"):
+        predict(trained("gedi"), odd, out=out, features=f"{out}.npz")
+    assert b"\xff.png" in (tmp_path / "rows.csv").read_bytes()
+
+
+def test_features_are_the_backbones(trained, photos):
+    model = load(trained("gedi"))
+    broken = photos / "0.png"
+    broken.write_text("broken")
+    predict(model, photos, out="rows.csv", features="features.npz", batch_size=2)
+    with np.load("features.npz", allow_pickle=False) as kept:
+        names, features = list(kept["files"]), kept["features"]
+    assert names == [str(photos / n) for n in ("0.png", "a.png", "b/c.png", "b/ü.png", "k.png")] + [
+        str(photos / "z.png")
+    ]
+    assert np.isnan(features[[0, 4]]).all()
+    x = model.transform(Image.open(photos / "z.png"))[None]
+    np.testing.assert_allclose(features[5], model.features(x)[0], rtol=1e-4, atol=1e-5)
+    # No image that can be read.
+    predict(model, broken, features="none.npz")
+    assert np.load("none.npz")["features"].shape == (1, 0)
+
+
+def test_rows_come_as_images_are_read(trained, photos, monkeypatch):
+    from solo_gedi.data import read_image
+
+    read = []
+    monkeypatch.setattr(MODULE, "read_image", lambda file: read.append(file) or read_image(file))
+    rows = iter_predictions(load(trained("gedi")), photos, batch_size=2)
+    assert not read
+    next(rows)
+    assert len(read) == 2
+    assert len(list(rows)) == 4
+
+
+def test_what_exists_is_replaced_when_that_is_asked_for(trained, photos, tmp_path):
+    model = load(trained("gedi"))
+    for name, file in (("out", "rows.csv"), ("features", "features.npz")):
+        place = tmp_path / file
+        place.write_text("mine")
+        with pytest.raises(ConfigError, match=rf"{name}={file} exists: .*--overwrite"):
+            predict(model, photos, **{name: file})
+        assert place.read_text() == "mine"
+        predict(model, photos, **{name: file}, overwrite=True)
+        assert place.read_bytes() != b"mine"
+    for given in ({"out": "rows.txt"}, {"features": "features.csv"}):
+        with pytest.raises(ConfigError, match="must end in"):
+            predict(model, photos, **given)
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        predict(model, photos, batch_size=0)
+
+
+def test_an_error_leaves_no_half_a_file(trained, photos, tmp_path, monkeypatch):
+    def fail(model, x):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(MODULE, "_rows", fail)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(trained("gedi"), photos, out="rows.csv", features="features.npz")
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_parquet_without_pyarrow_says_what_to_install(trained, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match=r"solo-gedi\[parquet\]"):
+        predict(trained("gedi"), photos, out="rows.parquet")
+
+
+@pytest.mark.parametrize("method", ["gedi", "swav"])
+def test_typicality_is_uniform_on_training_images(trained, tmp_path, method):
+    images = DATASETS["digits"].images("train", True)
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for k in range(len(images)):
+        images[k][0].save(folder / f"{k:04d}.png")
+    (folder / "9999.png").write_text("broken")
+    *rows, broken = predict(trained(method), folder)
+    assert "error" in broken
+    # Every image has its own rank among them.
+    ranks = np.sort([row["typicality"] for row in rows])
+    np.testing.assert_allclose(ranks, np.linspace(0, 1, len(rows)), atol=2e-3)
+    by_density = sorted(rows, key=lambda row: row["log_density"])
+    assert [row["typicality"] for row in by_density] == list(ranks)
+
+
+def test_noise_is_strange(photos, tmp_path):
+    noise = torch.randint(0, 256, (20, 8, 8), generator=torch.Generator().manual_seed(0))
+    (tmp_path / "noise").mkdir()
+    for k, pixels in enumerate(noise.to(torch.uint8)):
+        Image.fromarray(pixels.numpy()).save(tmp_path / "noise" / f"{k}.png")
+    mean = np.mean([row["typicality"] for row in predict("gedi-digits", tmp_path / "noise")])
+    assert mean < 0.3
+
+
+def test_without_a_reference_typicality_is_empty_and_evaluating_writes_it(
+    trained_copy, photos, caplog
+):
+    from solo_gedi.report import evaluate
+
+    folder = trained_copy("gedi")
+    kept = json.loads((folder / "reference.json").read_text())
+    assert kept["images"] == 1077
+    (folder / "reference.json").unlink()
+    with caplog.at_level(logging.WARNING, "solo_gedi"):
+        rows = predict(folder, [photos / "a.png", photos / "z.png"])
+    assert [row["typicality"] for row in rows] == [None, None]
+    assert caplog.text.count("`solo-gedi evaluate RUN` writes it") == 1
+    evaluate(folder, "clustering")
+    again = json.loads((folder / "reference.json").read_text())
+    np.testing.assert_allclose(again["log_density"], kept["log_density"], rtol=1e-4, atol=1e-4)
+    assert predict(folder, photos / "a.png")[0]["typicality"] is not None
+
+
+def test_a_reference_is_of_its_checkpoint(trained_copy):
+    folder = trained_copy("gedi")
+    (path,) = folder.glob("*.ckpt")
+    path.rename(folder / "later-ep=7.ckpt")
+    assert load(folder).reference is None
+    (folder / "reference.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"reference\.json is broken"):
+        load(folder)
+
+
+def test_images_without_labels_have_a_reference_too(load_config, image_folder):
+    from solo_gedi.training import pretrain
+
+    image_folder("train", classes=["."])
+    given = ("data.train_path=train", "data.val_path=null", "data.no_labels=true")
+    quick = ("max_epochs=1", "optimizer.batch_size=4", "data.num_workers=0")
+    run = pretrain(
+        load_config("gedi_nogen", *given, *quick, "backbone.kwargs.width=8", suite="custom")
+    )
+    model = load(run)
+    assert model.reference.images == 8
+    assert sorted(row["typicality"] for row in predict(model, "train"))[0] < 0.01

@@ -1,0 +1,74 @@
+"""`solo-gedi predict` in a fresh folder."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from solo_gedi.data import DATASETS
+
+
+@pytest.fixture
+def photos(tmp_path):
+    images = DATASETS["digits"].images("test", False)
+    folder = tmp_path / "meine Fotos"
+    for k, name in enumerate(["a.png", "b/ü.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        images[k][0].save(folder / name)
+    return folder
+
+
+def test_the_first_minute(solo_gedi, photos):
+    status, said, warned = solo_gedi("predict", "gedi-digits", photos)
+    assert (status, warned) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(said)))
+    assert [row["file"] for row in rows] == [str(photos / "a.png"), str(photos / "b/ü.png")]
+    assert all(0 <= float(row["typicality"]) <= 1 for row in rows)
+
+
+def test_a_broken_image_is_a_row(solo_gedi, photos):
+    (photos / "broken.png").write_text("no image")
+    given = ("predict", "gedi-digits", photos, "--out", "rows.csv", "--features", "f.npz")
+    status, said, warned = solo_gedi(*given)
+    assert (status, said) == (0, "3 rows: rows.csv\n")
+    assert warned == "1 of 3 images cannot be used: see `error`\n"
+    status, _, _ = solo_gedi(*given, "--overwrite")
+    assert status == 0
+
+
+def test_what_cannot_be_is_refused(refused, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refused("predict", "gedi-digits", "empty") == "there is no image in empty"
+    assert "nowhere does not exist" in refused("predict", "gedi-digits", "nowhere")
+    assert "there is gedi-digits" in refused("predict", "gedi-digit", photos)
+    (tmp_path / "rows.csv").write_text("mine")
+    said = refused("predict", "gedi-digits", photos, "--out", "rows.csv")
+    assert said == "out=rows.csv exists: give another name, or --overwrite it"
+    assert "must end in" in refused("predict", "gedi-digits", photos, "--out", "rows.xlsx")
+    assert "required" in refused("predict", "gedi-digits")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """2,000 and 12,000 of them, of 64 x 64 pixels."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "0.png")
+    (tmp_path / "many").mkdir()
+    for k in range(12_000):
+        os.link(tmp_path / "0.png", tmp_path / "many" / f"{k:05d}.png")
+    code = """
+import resource, sys
+from solo_gedi.cli import main
+main(["predict", "gedi-digits", sys.argv[1], "--out", "rows.csv", "--features", "f.npz",
+      "--overwrite", "--batch-size", "200"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    peaks = []
+    for given in ("many/00*.png", "many"):
+        command = [sys.executable, "-c", code, given]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 60, peaks

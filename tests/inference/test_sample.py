@@ -1,0 +1,113 @@
+"""Samples as files, and the way there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from solo_gedi.data import DATASETS
+from solo_gedi.errors import ConfigError, DataError, DivergenceError
+from solo_gedi.inference import load, sample
+
+OLD = Path(__file__).parent / "version_0_1"
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_samples_are_files(tmp_path):
+    samples = sample("gedi-digits", "out", num=3, steps=45)
+    out = tmp_path / "out"
+    images = [f"images/000{k}.png" for k in range(3)]
+    assert files(out) == ["chains.gif", "grid.png", *images, "samples.npz"]
+    kept = np.load(out / "samples.npz", allow_pickle=False)
+    np.testing.assert_array_equal(kept["samples"], samples)
+    assert kept["log_density"].mean() > kept["start_log_density"].mean()
+    for k in range(3):
+        pixels = np.asarray(Image.open(out / images[k])) / 127.5 - 1
+        assert pixels.shape == (8, 8)
+        np.testing.assert_allclose(pixels, samples[k, 0].clamp(-1, 1), atol=1 / 127)
+    with Image.open(out / "chains.gif") as animation, Image.open(out / "grid.png") as grid:
+        assert animation.n_frames == 41
+        assert animation.info["loop"] == 0
+        assert animation.size == grid.size
+        animation.seek(40)
+        end = np.asarray(animation.convert("RGB"), float)
+        assert np.abs(end - np.asarray(grid.convert("RGB"), float)).mean() < 2
+
+
+def test_the_seed_decides_and_the_way_does_not_matter():
+    model = load("gedi-digits")
+    one, same, other = (sample(model, f"{k}", num=2, steps=50, seed=k % 2) for k in (0, 2, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(one, model.sample(2, steps=50, generator=generator))
+
+
+def test_images_are_moved_uphill(tmp_path):
+    digits = DATASETS["digits"].images("test", False)
+    (tmp_path / "photos").mkdir()
+    for k in range(5):
+        digits[k][0].resize((20, 20)).save(tmp_path / "photos" / f"{k}.png")
+    model = load("gedi-digits")
+    model.sgld.noise_std, model.sgld.step_size = 0.0, 0.01
+    for start in ("photos", ["photos"], "photos/*.png", ["photos/0.png", "photos"]):
+        samples = sample(model, "out", num=4, steps=30, start=start, overwrite=True)
+        assert len(samples) == 4
+        kept = np.load("out/samples.npz")
+        assert (kept["log_density"] > kept["start_log_density"]).all()
+    first = np.asarray(Image.open("photos/0.png").resize((8, 8), Image.Resampling.BICUBIC))
+    np.testing.assert_allclose(kept["start"][0, 0], first / 127.5 - 1, atol=0.05)
+    Path("photos/0.png").write_text("broken")
+    with pytest.raises(DataError, match=r"photos/0\.png cannot be used"):
+        sample("gedi-digits", "new", start="photos")
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        sample("gedi-digits", "new", start="nowhere")
+    assert not Path("new").exists()
+
+
+def test_the_buffer_is_a_start(trained):
+    samples = sample(trained("gedi"), "out", num=5, steps=1, start="buffer")
+    model = load(trained("gedi"))
+    near = (torch.from_numpy(np.load("out/samples.npz")["start"])[:, None] - model.chains).abs()
+    assert len(samples) == 5
+    assert (near.flatten(2).amax(2).amin(1) == 0).all()
+    with pytest.raises(ConfigError, match="no replay buffer to start from"):
+        sample("gedi-digits", "new", start="buffer")
+
+
+def test_what_is_there_is_replaced_whole():
+    sample("gedi-digits", "out", num=9, steps=1)
+    Path("out/mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="out=out exists"):
+        sample("gedi-digits", "out", num=2, steps=1)
+    sample("gedi-digits", "out", num=2, steps=1, overwrite=True)
+    kept = ["chains.gif", "grid.png", "images/0000.png", "images/0001.png", "mine.txt"]
+    assert files(Path("out")) == [*kept, "samples.npz"]
+
+
+def test_points_are_numbers_alone():
+    samples = sample(OLD / "jem-moons", "out", num=5, steps=2)
+    assert samples.shape == (5, 2)
+    assert files(Path("out")) == ["samples.npz"]
+
+
+def test_a_model_without_an_energy_says_what_it_can_do(trained):
+    with pytest.raises(ConfigError, match="swav has no energy.* predict, export and explore"):
+        sample(trained("swav"), "out")
+    assert not Path("out").exists()
+
+
+def test_chains_that_run_away_are_no_samples():
+    model = load("gedi-digits")
+    model.sgld.step_size = 1e38
+    with pytest.raises(DivergenceError, match="ran away before step"):
+        sample(model, "out", num=2, steps=5)
+    for given in ({"num": 0}, {"steps": 0}):
+        with pytest.raises(ConfigError, match="must be at least 1"):
+            sample(model, "out", **given)
+    assert not Path("out").exists()
