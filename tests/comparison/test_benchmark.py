@@ -108,7 +108,11 @@ def test_image_cells_are_trained_probed_and_compared(in_this_process):
         ],
     )
     assert all(row["seeds"] == 1 and not row["failed"] for row in found.rows)
-    assert {row["method"] for row in found.rows} == {"gedi_nogen", "barlow"}
+    trivial = "k-means on the pixels"
+    assert {row["method"] for row in found.rows} == {"gedi_nogen", "barlow", trivial}
+    (baseline,) = [row for row in found.rows if row["method"] == trivial]
+    assert baseline["measure"] == "NMI"
+    assert baseline["mean"] > 0.6
     measures = {row["measure"] for row in found.rows}
     assert measures >= {"NMI", "linear accuracy", "OOD AUROC against uniform"}
     page = (found.folder / "report.html").read_text()
