@@ -58,10 +58,12 @@ class GEDI(BaseMethod):
         self.projector = EnergyHead(
             self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
         )
+        prior = kwargs.cluster_prior
         self.objective = GEDIObjective(
             **kwargs.weights,
             energy_l2=kwargs.energy_l2,
             grad_penalty=kwargs.grad_penalty,
+            cluster_prior=None if prior is None else torch.tensor(prior),
             gather_distributed=True,
         )
         self.sample_space = sample_space(self.cfg)

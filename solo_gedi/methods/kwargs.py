@@ -33,6 +33,8 @@ class MethodKwargs:
     Attributes:
         proj_hidden_dim: units of the head's hidden layer.
         num_clusters: clusters c; null takes the number of classes.
+        cluster_prior: p(y), c probabilities that the prior term asks the clusters to be used with;
+            null: all alike.
         temperature: tau, by which the logits are divided.
         input_noise_std: Gaussian noise on the training views, for pixels in [-1, 1].
         weights: of the loss terms.
@@ -45,6 +47,7 @@ class MethodKwargs:
 
     proj_hidden_dim: int = 256
     num_clusters: int | None = None
+    cluster_prior: list[float] | None = None
     temperature: float = 1.0
     input_noise_std: float = 0.03
     weights: Weights = field(default_factory=Weights)
@@ -80,10 +83,19 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
                 raise ConfigError(f"method_kwargs.{section}{name} must be finite, got {value}")
     if kwargs.num_clusters is None:
         kwargs.num_clusters = max(2, cfg.data.num_classes)
-    sgld, weights = kwargs.sgld, kwargs.weights
+    sgld, weights, prior = kwargs.sgld, kwargs.weights, kwargs.cluster_prior
     bounds = {
         "proj_hidden_dim": (kwargs.proj_hidden_dim >= 1, "at least 1"),
         "num_clusters": (kwargs.num_clusters >= 2, "at least 2"),
+        "cluster_prior": (
+            prior is None
+            or weights.prior > 0
+            and len(prior) == kwargs.num_clusters
+            and all(p >= 0 for p in prior)
+            and abs(sum(prior) - 1) <= 1e-6,
+            f"{kwargs.num_clusters} (num_clusters) probabilities that sum to 1; null for all alike "
+            "or without the prior term",
+        ),
         "temperature": (kwargs.temperature > 0, "above 0"),
         "input_noise_std": (kwargs.input_noise_std >= 0, "at least 0"),
         "weights.gen": (weights.gen >= 0, "at least 0"),

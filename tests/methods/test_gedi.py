@@ -344,3 +344,33 @@ def test_jem_has_the_generative_term_alone_whatever_its_weight(build):
 def test_jem_without_its_term_or_with_another_is_refused(build, weights):
     with pytest.raises(ConfigError, match="method_kwargs.weights"):
         build("jem", method_kwargs={"weights": weights})
+
+
+def test_clusters_are_asked_to_be_used_as_their_prior_says(build):
+    weights = {"gen": 0, "inv": 0, "prior": 1}
+    p = [0.55, *[0.05] * 9]
+    kwargs = {"weights": weights, "energy_l2": 0, "input_noise_std": 0, "cluster_prior": p}
+    model = build(method_kwargs=kwargs)
+    x = batch(views=1)
+    model.training_step(x, 0)
+    q = model(x[1][0])["z"].softmax(-1).mean(0)
+    expected = -(torch.tensor(p) * q.log()).sum()
+    torch.testing.assert_close(
+        model.logged["train_prior_loss"], expected.detach(), rtol=1e-5, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("prior", "weights"),
+    [
+        ([0.5, 0.5], {}),  # digits have ten
+        ([1.5, -0.5, *[0.0] * 8], {}),
+        ([0.2] * 10, {}),
+        ([float("nan")] * 10, {}),
+        ([0.1] * 10, {"prior": 0}),
+        ("uniform", {}),
+    ],
+)
+def test_priors_that_are_none_are_refused(build, prior, weights):
+    with pytest.raises(ConfigError, match=r"method_kwargs\.cluster_prior"):
+        build(method_kwargs={"cluster_prior": prior, "weights": weights})
