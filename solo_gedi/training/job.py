@@ -3,7 +3,8 @@
 import inspect
 import shutil
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -147,8 +148,11 @@ class Job:
             with warnings.catch_warnings():
                 # Lightning's own use of a torch name that has since been renamed.
                 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-                trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
+                with _refusals():
+                    trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
             refuse_broken_weights(self.model, trainer.global_step)
+            if not trainer.global_step and stop.received is None:
+                raise ConfigError("max_time and the like leave no time for a training step")
         except DivergenceError:
             raise
         except GEDIError:
@@ -179,7 +183,7 @@ class Job:
         )
         if isinstance(settings["devices"], str) and settings["devices"].isdigit():
             settings["devices"] = int(settings["devices"])
-        try:
+        with _refusals(TypeError, ValueError):
             return Trainer(
                 **settings,
                 logger=loggers_of(self.cfg, self.folder),
@@ -187,10 +191,21 @@ class Job:
                 plugins=[AtomicCheckpointIO()],
                 enable_checkpointing=False,
             )
-        except GEDIError:
-            raise
-        except (MisconfigurationException, TypeError, ValueError) as error:
-            raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
+
+
+@contextmanager
+def _refusals(*others: type[Exception]) -> Iterator[None]:
+    """What Lightning raises for a setting, as an error of the config.
+
+    Args:
+        others: of its exceptions, beside the one that it has for this.
+    """
+    try:
+        yield
+    except GEDIError:
+        raise
+    except (MisconfigurationException, *others) as error:
+        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
 
 
 def _remove(folders: list[Path]) -> None:
