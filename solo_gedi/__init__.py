@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from solo_gedi.inference import sample as sample
     from solo_gedi.methods import register as register
     from solo_gedi.report import evaluate as evaluate
+    from solo_gedi.report.explore import explore as explore
     from solo_gedi.training import Run as Run
     from solo_gedi.training.linear import linear as linear
     from solo_gedi.training.pretrain import pretrain as pretrain
@@ -39,6 +40,7 @@ _FRONT = {
     "Run": "training",
     "benchmark": "comparison",
     "evaluate": "report",
+    "explore": "report",
     "export": "inference",
     "linear": "training",
     "list_configs": "config",

@@ -112,6 +112,41 @@ def trained_copy(trained, tmp_path):
 
 
 @pytest.fixture
+def untrained():
+    """Builds a model that has learned nothing, around one of the backbones."""
+    from solo_gedi.backbones import build_backbone, features_dim
+    from solo_gedi.core import EnergyHead, SGLDSettings
+    from solo_gedi.data import SampleSpace
+    from solo_gedi.inference import Model
+
+    def build(name, dataset="custom", size=64, **kwargs):
+        torch.manual_seed(0)
+        backbone = build_backbone(name, kwargs, dataset=dataset)
+        mean_std = ((0.4,) * 3, (0.2,) * 3)
+        dim = features_dim(backbone)
+        return Model(
+            backbone,
+            EnergyHead(dim, 16, 5),
+            output="cluster head",
+            num_clusters=5,
+            space=SampleSpace.of_images(*mean_std),
+            normalization=mean_std,
+            input_shape=(3, size, size),
+            config={
+                "method": "gedi",
+                "backbone": {"name": name, "kwargs": kwargs},
+                "data": {"dataset": dataset},
+                "augmentations": [
+                    {"crop_size": size, "mean": mean_std[0], "std": mean_std[1]},
+                ],
+            },
+            sgld=SGLDSettings(),
+        )
+
+    return build
+
+
+@pytest.fixture
 def image_folder(tmp_path):
     """Builds `<tmp>/<name>/<class>/<i>.png` with random colour images."""
     from PIL import Image

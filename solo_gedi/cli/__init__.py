@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "cluster and score images with a pretrained method",
     "sample": "draw samples, with the way there",
     "export": "write a model for other libraries: Hugging Face, timm, torchvision, ONNX",
+    "explore": "write a page to look around in: map, clusters, strangest images",
     "benchmark": "compare methods over seeds, beside the paper's numbers",
     "configs": "list the shipped configs, or copy them to be edited",
     "demo": "compare GEDI, SwAV and Barlow Twins on digits in minutes",

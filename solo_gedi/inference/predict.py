@@ -209,7 +209,7 @@ def _predictions(
         while batch := list(islice(remaining, batch_size)):
             images = list(readers.map(read, batch))
             inputs = [image for image in images if isinstance(image, Tensor)]
-            known = iter(_rows(model, torch.stack(inputs)) if inputs else ())
+            known = iter(rows_of(model, torch.stack(inputs)) if inputs else ())
             for file, image in zip(batch, images, strict=True):
                 if isinstance(image, Tensor):
                     row, own = next(known)
@@ -218,8 +218,13 @@ def _predictions(
                     yield {"file": str(file), "error": str(image)}, None
 
 
-def _rows(model: Model, x: Tensor) -> list[tuple[Row, Tensor]]:
-    """All but the file's name, and the features, of inputs (n, ...)."""
+def rows_of(model: Model, x: Tensor) -> list[tuple[Row, Tensor]]:
+    """The rows of images without the names of their files, and their features.
+
+    Args:
+        model: the trained model.
+        x: network inputs (n, ...).
+    """
     with evaluation_mode(model):
         x = x.to(model.device)
         with torch.inference_mode():

@@ -23,6 +23,7 @@ FUNCTIONS = {
     "predict": ("solo_gedi.inference.predict.predict", set(), set()),
     "sample": ("solo_gedi.inference.sample.sample", set(), set()),
     "export": ("solo_gedi.inference.export.export", set(), set()),
+    "explore": ("solo_gedi.report.explore.explore", set(), set()),
     "benchmark": ("solo_gedi.comparison.benchmark.benchmark", set(), set()),
     "configs": ("solo_gedi.config.shipped.copy_configs", {"copy"}, {"folder"}),
     "demo": ("solo_gedi.comparison.demo.demo", set(), set()),

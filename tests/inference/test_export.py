@@ -11,9 +11,7 @@ import pytest
 import torch
 
 import solo_gedi as sg
-from solo_gedi.backbones import build_backbone, features_dim
-from solo_gedi.core import EnergyHead, SGLDSettings
-from solo_gedi.data import SampleSpace
+from solo_gedi.backbones import build_backbone
 from solo_gedi.errors import CheckpointError, ConfigError, MissingPackageError
 from solo_gedi.inference import Model, export, load
 from solo_gedi.inference.exported import SHIPPED
@@ -123,34 +121,8 @@ def test_what_is_broken_is_named(trained, damage, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def built(name, dataset="custom", size=64, **kwargs):
-    """A model that has learned nothing, around one of the backbones."""
-    torch.manual_seed(0)
-    backbone = build_backbone(name, kwargs, dataset=dataset)
-    mean_std = ((0.4,) * 3, (0.2,) * 3)
-    dim = features_dim(backbone)
-    return Model(
-        backbone,
-        EnergyHead(dim, 16, 5),
-        output="cluster head",
-        num_clusters=5,
-        space=SampleSpace.of_images(*mean_std),
-        normalization=mean_std,
-        input_shape=(3, size, size),
-        config={
-            "method": "gedi",
-            "backbone": {"name": name, "kwargs": kwargs},
-            "data": {"dataset": dataset},
-            "augmentations": [
-                {"crop_size": size, "mean": mean_std[0], "std": mean_std[1]},
-            ],
-        },
-        sgld=SGLDSettings(),
-    )
-
-
-def test_nothing_is_fetched_or_unpickled_on_loading():
-    export(built("vit_tiny", size=32, img_size=32, patch_size=8), "out")
+def test_nothing_is_fetched_or_unpickled_on_loading(untrained):
+    export(untrained("vit_tiny", size=32, img_size=32, patch_size=8), "out")
     config = Path("out", "config.json")
     about = json.loads(config.read_text())
     about["run"]["backbone"]["kwargs"] |= {"checkpoint_path": "evil.pth", "pretrained": True}
@@ -165,11 +137,11 @@ def weights_of(folder):
     return load_file(Path(folder, "model.safetensors"))
 
 
-def test_a_resnet_is_torchvisions_and_timms():
+def test_a_resnet_is_torchvisions_and_timms(untrained):
     import timm
     import torchvision
 
-    model = built("resnet18")
+    model = untrained("resnet18")
     x = inputs(model)
     expected = model.features(x)
     export(model, "torchvision", part="backbone", format="torchvision")
@@ -185,10 +157,10 @@ def test_a_resnet_is_torchvisions_and_timms():
         torch.testing.assert_close(network(x), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_vit_is_timms_and_says_how_to_load_it():
+def test_a_vit_is_timms_and_says_how_to_load_it(untrained):
     import timm
 
-    model = built("vit_tiny", size=32, img_size=32, patch_size=8)
+    model = untrained("vit_tiny", size=32, img_size=32, patch_size=8)
     x = inputs(model)
     export(model, "timm", part="backbone", format="timm")
     about = json.loads(Path("timm", "config.json").read_text())
@@ -203,11 +175,11 @@ def test_a_vit_is_timms_and_says_how_to_load_it():
         export(model, "torchvision", part="backbone", format="torchvision")
 
 
-def test_another_network_is_refused():
+def test_another_network_is_refused(untrained):
     for library in ("timm", "torchvision"):
         for model, why in (
-            (built("resnet18", "cifar10"), "its first layers are others, for cifar10"),
-            (built("energy_resnet8", width=8), "energy_resnet8 is no network of that library"),
+            (untrained("resnet18", "cifar10"), "its first layers are others, for cifar10"),
+            (untrained("energy_resnet8", width=8), "energy_resnet8 is no network of that library"),
         ):
             with pytest.raises(ConfigError, match=why):
                 export(model, "out", part="backbone", format=library)

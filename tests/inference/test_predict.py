@@ -216,7 +216,7 @@ def test_an_error_leaves_no_half_a_file(trained, photos, tmp_path, monkeypatch):
     def fail(model, x):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(MODULE, "_rows", fail)
+    monkeypatch.setattr(MODULE, "rows_of", fail)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(RuntimeError, match="out of memory"):
         predict(trained("gedi"), photos, out="rows.csv", features="features.npz")
