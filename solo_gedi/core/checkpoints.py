@@ -1,13 +1,16 @@
 """Finding and reading checkpoints; only tensors and plain values are loaded."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from solo_gedi.errors import CheckpointError, reason
+
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DDP, torch.compile and others' modules
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -17,7 +20,8 @@ def read(path: str | Path) -> dict[str, Any]:
         path: of the file.
 
     Returns:
-        Its content, with the weights as `state_dict`.
+        Its content, with the weights as `state_dict`, by the names that they have without what
+        DDP, `torch.compile` and others' programs wrap a network in.
 
     Raises:
         CheckpointError: if there is no such file, or it is truncated or something else.
@@ -35,13 +39,51 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different class for every way to be broken
-        broken = "it is cut short, or holds other things than tensors and plain values"
-        why = reason(error) if isinstance(error, PermissionError) else broken
-        raise CheckpointError(f"checkpoint {path} cannot be read: {why}") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read: {_why(error)}") from error
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"checkpoint {path} has no state_dict: it is not one of Lightning's")
-    return checkpoint
+    if not _are_weights(state):
+        raise CheckpointError(f"checkpoint {path} has no state_dict: {_instead(checkpoint)}")
+    return {**checkpoint, "state_dict": _unwrapped(state)}
+
+
+def _why(error: Exception) -> str:
+    """Why torch could not read a file as tensors and plain values."""
+    if isinstance(error, PermissionError):
+        return reason(error)
+    # What a file may name is code that reading it would run.
+    if named := re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+) (?:was )?not", str(error)):
+        return (
+            f"beside tensors and plain values it holds {named[1]}. If you trust it, save its "
+            'weights alone: c = torch.load(OLD, weights_only=False); torch.save({"state_dict": '
+            'c["state_dict"]}, NEW), and its args.json beside them'
+        )
+    return "it is cut short, or holds other things than tensors and plain values"
+
+
+def _are_weights(state: Any) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+
+
+def _instead(content: Any) -> str:
+    """What a file holds that is no checkpoint of Lightning's."""
+    if isinstance(content, dict) and content and _are_weights(content):
+        return 'it is one itself; save it as {"state_dict": ...}'
+    if isinstance(content, dict) and "state_dict" not in content:
+        keys = [str(key) for key in content]
+        weights = [str(key) for key, value in content.items() if _are_weights(value) and value]
+        rename = f"; save {weights[0]} as state_dict" if len(weights) == 1 else ""
+        return f"it is not one of Lightning's, its keys are {keys[:8]}{rename}"
+    return "it is not one of Lightning's"
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by their own names, where all of them are those of one wrapped network."""
+    compiled = {key.replace("._orig_mod.", "."): value for key, value in state.items()}
+    state = compiled if len(compiled) == len(state) else state
+    for prefix in _WRAPPERS:
+        if state and all(key.startswith(prefix) for key in state):
+            return _unwrapped(part_of(state, prefix[:-1]))
+    return state
 
 
 def saved_config(path: Path) -> dict[str, Any] | None:
@@ -95,7 +137,9 @@ network
         raise CheckpointError(f"{broken} in checkpoint {path} is not finite: the run diverged")
     for key, value in own.items():
         if key not in state:
-            raise CheckpointError(f"checkpoint {path} lacks {key}: it is of another network")
+            alike = next((name for name in state if name.endswith(f".{key}")), None)
+            has = f", but has {alike}" if alike else ""
+            raise CheckpointError(f"checkpoint {path} lacks {key}{has}: it is of another network")
         if state[key].shape != value.shape:
             raise CheckpointError(
                 f"checkpoint {path} has {key} of shape {tuple(state[key].shape)}, "

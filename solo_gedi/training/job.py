@@ -148,7 +148,7 @@ class Job:
             with warnings.catch_warnings():
                 # Lightning's own use of a torch name that has since been renamed.
                 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-                with _refusals():
+                with _refusals(MisconfigurationException):
                     trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
             refuse_broken_weights(self.model, trainer.global_step)
             if not trainer.global_step and stop.received is None:
@@ -183,7 +183,7 @@ class Job:
         )
         if isinstance(settings["devices"], str) and settings["devices"].isdigit():
             settings["devices"] = int(settings["devices"])
-        with _refusals(TypeError, ValueError):
+        with _refusals(MisconfigurationException, TypeError, ValueError):
             return Trainer(
                 **settings,
                 logger=loggers_of(self.cfg, self.folder),
@@ -194,17 +194,17 @@ class Job:
 
 
 @contextmanager
-def _refusals(*others: type[Exception]) -> Iterator[None]:
+def _refusals(*kinds: type[Exception]) -> Iterator[None]:
     """What Lightning raises for a setting, as an error of the config.
 
     Args:
-        others: of its exceptions, beside the one that it has for this.
+        kinds: of its exceptions.
     """
     try:
         yield
     except GEDIError:
         raise
-    except (MisconfigurationException, *others) as error:
+    except kinds as error:
         raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
 
 

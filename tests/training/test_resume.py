@@ -104,3 +104,12 @@ def test_unusable_checkpoint_is_one_clear_error(load_config, tmp_path, damage):
     with pytest.raises(CheckpointError, match=r"given\.ckpt") as caught:
         pretrain(cfg)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_run_goes_on_with_the_checkpoint_of_a_wrapped_network(trained_copy, load_config):
+    (checkpoint,) = trained_copy().glob("*-ep=0.ckpt")
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"] = {f"module.{key}": v for key, v in content["state_dict"].items()}
+    torch.save(content, checkpoint)
+    run = pretrain(load_config("gedi", "max_epochs=2", f"resume_from_checkpoint='{checkpoint}'"))
+    assert torch.load(run.checkpoint, weights_only=True)["epoch"] == 1

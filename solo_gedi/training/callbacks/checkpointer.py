@@ -8,13 +8,21 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
+from solo_gedi.core import checkpoints
 from solo_gedi.errors import CheckpointError, reason
 from solo_gedi.files import write_atomically, write_json
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then renames it, whoever asked for it."""
+    """Writes a checkpoint beside its place and then renames it, whoever asked for it.
+
+    What it reads is read as everywhere here: tensors and plain values alone.
+    """
+
+    def load_checkpoint(self, path: str | os.PathLike, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint; see `checkpoints.read`."""
+        return checkpoints.read(Path(path))
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
