@@ -36,6 +36,10 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise CheckpointError(f"checkpoint {path} does not exist (from {Path.cwd()})")
+    if Path(path).suffix == ".safetensors":
+        raise CheckpointError(
+            f"{path} is of an exported model: here the checkpoint of a run (.ckpt) is needed"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different class for every way to be broken

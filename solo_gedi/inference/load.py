@@ -14,7 +14,13 @@ from solo_gedi.core.reference import read_reference
 from solo_gedi.core.sampler import SGLDSettings, saved_sampler
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import CheckpointError
-from solo_gedi.inference.exported import is_exported, list_models, read_exported, shipped_model
+from solo_gedi.inference.exported import (
+    WEIGHTS,
+    is_exported,
+    list_models,
+    read_exported,
+    shipped_model,
+)
 from solo_gedi.inference.heads import build_head, size_of
 from solo_gedi.inference.model import Model
 
@@ -123,6 +129,8 @@ def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], 
         if source.checkpoint is None:
             raise CheckpointError("this run has no checkpoint: checkpoint.enabled was false")
         source = source.checkpoint
+    if Path(source).name == WEIGHTS:
+        source = Path(source).parent
     config: dict[str, Any] | None
     if is_exported(source):
         path, config, checkpoint = read_exported(Path(source))

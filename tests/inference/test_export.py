@@ -256,6 +256,15 @@ def test_the_card_is_made_from_the_run(trained_copy):
     assert "Not evaluated" in Path(export(folder, "later"), "README.md").read_text()
 
 
+def test_an_exported_model_is_evaluated_but_for_what_needs_a_checkpoint(trained):
+    folder = export(trained("gedi"), "out")
+    result = sg.evaluate(folder, "clustering,linear")
+    assert "of an exported model" in result.not_done["linear"]
+    model = load(folder / "model.safetensors")
+    value = result.value(task="clustering", metric="nmi", source="model")
+    assert f"| test | {value:.4g} |" in Path(export(model, "again"), "README.md").read_text()
+
+
 def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
     import shutil
 
