@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,6 +127,25 @@ def test_given_images_on_a_phone(opened, image_folder, tmp_path):
         tab.get_by_role("tab", name=name).click()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
     assert "16" in tab.locator(".note").first.inner_text()
+
+
+@needs_chromium
+def test_umap_is_a_second_map_where_it_is_installed(opened, image_folder, monkeypatch):
+    class UMAP:
+        def __init__(self, random_state):
+            assert random_state == 0
+
+        def fit_transform(self, features):
+            return np.stack([np.arange(len(features)), -np.arange(len(features))], 1) / 2
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
+    tab = opened(explore("gedi-digits", image_folder()))
+    assert tab.locator("#projection option").all_inner_texts() == ["PCA", "UMAP"]
+    before = tab.evaluate(DATA, "x")
+    tab.locator("#projection").select_option("UMAP")
+    assert tab.evaluate(DATA, "x") == [k / 2 for k in range(24)]
+    tab.locator("#projection").select_option("PCA")
+    assert tab.evaluate(DATA, "x") == before
 
 
 @needs_chromium
