@@ -109,9 +109,10 @@ def build_method(cfg: DictConfig) -> hosts.BaseMethod:
 def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
     """Keep the quantiles of log p over the training images beside the checkpoint."""
     method = run.method
+    dtype = next(method.parameters()).dtype  # Lightning's "64-true" is double
 
     def log_p(x: Tensor) -> Tensor:
-        return log_density(hosts.cluster_scores(method, method(x)))
+        return log_density(hosts.cluster_scores(method, method(x.to(dtype))))
 
     with evaluation_mode(method.to(device)):
         if reference := measure_reference(log_p, run.config, device):
