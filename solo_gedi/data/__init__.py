@@ -8,18 +8,22 @@ from solo_gedi.data.datasets import (
     fixed_points,
     spec_of,
 )
-from solo_gedi.data.images import UnlabelledImages, read_image, save_grid
+from solo_gedi.data.folders import FolderImages, class_folders, find_images
+from solo_gedi.data.images import read_image, save_grid, to_rgb
 from solo_gedi.data.sample_space import SampleSpace
 
 __all__ = [
     "DATASETS",
     "KNOWN",
     "DatasetSpec",
+    "FolderImages",
     "FreshPoints",
     "SampleSpace",
-    "UnlabelledImages",
+    "class_folders",
+    "find_images",
     "fixed_points",
     "read_image",
     "save_grid",
     "spec_of",
+    "to_rgb",
 ]

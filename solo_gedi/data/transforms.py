@@ -6,12 +6,14 @@ from typing import Any
 from PIL import Image
 from torchvision import transforms
 
+from solo_gedi.data.images import to_rgb
+
 Transform = Callable[[Any], Any]
 BICUBIC = transforms.InterpolationMode.BICUBIC
 
 
 class Channels:
-    """A PIL image with one grey or three colour channels, whatever it has.
+    """A PIL image with one grey or three colour channels, whatever it has; see `to_rgb`.
 
     Args:
         channels: 1 or 3.
@@ -22,7 +24,7 @@ class Channels:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Convert it."""
-        return image.convert(self.mode)
+        return image if image.mode == self.mode == "L" else to_rgb(image).convert(self.mode)
 
 
 def plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

@@ -119,6 +119,9 @@ def linear(subject: Subject) -> Found:
 
 def knn(subject: Subject) -> Found:
     """solo-learn's weighted kNN."""
+    from solo_gedi.training import loaders
+
+    loaders.check_classes(subject.cfg)
     train, test = subject.train, subject.test
     k, distance = 20, "euclidean"  # as solo-learn's online kNN has them
     sets = (train.features, train.labels, test.features, test.labels)

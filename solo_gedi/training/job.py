@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
+from solo_gedi.data import class_folders, spec_of
 from solo_gedi.errors import ConfigError, DivergenceError, GEDIError, reason
 from solo_gedi.files import check_folder
 from solo_gedi.training.callbacks import (
@@ -66,6 +67,8 @@ def parse(cfg: DictConfig, parse_cfg: Any) -> DictConfig:
     cfg.devices = list(range(num_devices(cfg)))
     cfg = parse_cfg(cfg)
     cfg.devices = devices
+    if spec_of(cfg.data.dataset).is_folder:  # where solo-learn counts what is hidden, too
+        cfg.data.num_classes = max(1, len(class_folders(cfg.data.train_path)))
     return cfg
 
 

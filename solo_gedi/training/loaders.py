@@ -1,24 +1,28 @@
 """Data loaders: solo-learn's data sets and ours, with solo-learn's augmentations."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import find_classes
 
 from solo_gedi import hosts
 from solo_gedi.core import evaluation_mode
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import (
     KNOWN,
+    FolderImages,
     FreshPoints,
-    UnlabelledImages,
+    class_folders,
     fixed_points,
     read_image,
     spec_of,
@@ -74,8 +78,11 @@ def _loader(
             f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "
             f"training images in {cfg.data.train_path}"
         )
-    if isinstance(dataset, ImageFolder):
-        dataset.loader = read_image
+    inner = dataset
+    while isinstance(inner, Subset | _Indexed):
+        inner = inner.dataset
+    if isinstance(inner, ImageFolder):  # solo-learn's imagenet
+        inner.loader = read_image
     # No persistent workers: new ones are seeded from the global random state at every epoch, so
     # that a resumed run augments as the uninterrupted one.
     return DataLoader(
@@ -155,12 +162,16 @@ def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
 def _training_images(cfg: DictConfig, transform: Transform) -> Any:
     """(index, what `transform` makes of the image, label) of a pretraining config's data."""
     spec = spec_of(cfg.data.dataset)
-    if spec.images:
-        return _Indexed(spec.images(cfg.data.train_path, True, transform))
-    dataset = _reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
-    if spec.is_folder and cfg.data.no_labels:
-        return UnlabelledImages([dataset.root / name for name in dataset.images], transform)
-    return dataset
+    if not spec.is_hosts:
+        return _Indexed(_images(cfg, train=True, transform=transform))
+    whole = _whole(cfg)
+    dataset = _reading(lambda: hosts.pretrain_images(whole, transform), cfg)
+    if "<locals>" in type(dataset).__qualname__:
+        # solo-learn adds the index in a class made inside a function, which cannot be pickled for
+        # a worker that is spawned.
+        dataset.__class__ = type(dataset).__mro__[1]
+        return _Indexed(_part(cfg, dataset))
+    return _part(cfg, dataset)
 
 
 def device_views(cfg: DictConfig) -> DeviceViews | None:
@@ -213,12 +224,12 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
     if (points := _points(cfg)) is not None:
         return points
     if spec_of(data.dataset).is_hosts:
-        _, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
+        _, val = _labelled(cfg)
     else:
         first = cfg.augmentations[0]
         mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
         val = _images(cfg, train=False, transform=plain(first.crop_size, *mean_std))
-        _check_classes(cfg)
+        check_classes(cfg)
     return _loader(val, cfg, train=False)
 
 
@@ -236,7 +247,7 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
         return points, points
     spec = spec_of(cfg.data.dataset)
     if spec.is_hosts:
-        train, val = _reading(lambda: hosts.labelled_images(cfg), cfg)
+        train, val = _labelled(cfg)
     else:
         chosen = cfg.data.augmentations
         mean_std = (spec.mean, spec.std) if spec.images else (chosen.mean, chosen.std)
@@ -244,7 +255,7 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
         train_transform = as_it_is if spec.images else _augmented(chosen.crop_size, *mean_std)
         train = _images(cfg, train=True, transform=train_transform)
         val = _images(cfg, train=False, transform=as_it_is)
-        _check_classes(cfg)
+        check_classes(cfg)
     return _loader(train, cfg, train=True), _loader(val, cfg, train=False)
 
 
@@ -271,8 +282,7 @@ def plain_loader(cfg: DictConfig, *, train: bool) -> DataLoader:
     mean, std = hosts.normalization(hosts.build_transform(dataset, first))
     transform = plain(first.crop_size, mean, std)
     if spec.is_hosts:
-        images = _reading(lambda: hosts.labelled_images(cfg), cfg)[0 if train else 1]
-        images.transform = transform
+        images = _labelled(cfg, transform)[0 if train else 1]
     else:
         images = _images(cfg, train=train, transform=transform)
     return _loader(images, cfg, train=False, batch_size=max(cfg.optimizer.batch_size, 100))
@@ -339,28 +349,116 @@ def _points(cfg: DictConfig, views: int = 0) -> DataLoader | None:
     points = spec_of(cfg.data.dataset).points
     if points is None:
         return None
+    _check_format(cfg)
+    if cfg.data.get("fraction", -1) != -1:
+        raise ConfigError(
+            f"data.fraction={cfg.data.fraction}: {cfg.data.dataset} has no end of points"
+        )
     return DataLoader(FreshPoints(points, cfg.optimizer.batch_size, views), batch_size=None)
 
 
 def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
-    """Labelled images of one of this package's data sets or a `custom` folder."""
-    path = cfg.data.train_path if train else cfg.data.val_path
-    if images := spec_of(cfg.data.dataset).images:
-        return images(path, train, transform)
-    return _reading(lambda: ImageFolder(path, transform), cfg)
+    """Images of one of this package's data sets or a `custom` folder.
+
+    The classes of a folder have the labels that they have in the training data, by their names.
+    """
+    _check_format(cfg)
+    data, key = cfg.data, "train_path" if train else "val_path"
+    if images := spec_of(data.dataset).images:
+        dataset = images(data[key], train, transform)
+    else:
+        known: list[str] = []
+        if not train and data.train_path is not None and Path(data.train_path).is_dir():
+            known = class_folders(data.train_path)
+        labelled = not data.get("no_labels")
+        try:
+            dataset = FolderImages(data[key], transform, labelled=labelled, classes=known)
+        except DataError as error:  # which starts with the path
+            raise DataError(f"data.{key}={error}") from error
+        _say_once(f"data.{key}={data[key]}: {dataset}")
+    return _part(cfg, dataset) if train else dataset
 
 
-def _check_classes(cfg: DictConfig) -> None:
-    """Check that the class folders of `custom` validation images are those of the training."""
+def _labelled(cfg: DictConfig, transform: Transform | None = None) -> tuple[Dataset, Dataset]:
+    """Training and validation images of a data set of solo-learn's.
+
+    Args:
+        cfg: parsed config.
+        transform: in the place of its own.
+    """
+    whole = _whole(cfg)
+    train, val = _reading(lambda: hosts.labelled_images(whole), cfg)
+    if transform is not None:
+        train.transform = val.transform = transform
+    return _part(cfg, train), val
+
+
+def _whole(cfg: DictConfig) -> DictConfig:
+    """A config of all the data, of which `_part` takes the fraction, for every data set alike."""
+    _check_format(cfg)
+    cfg = cfg.copy()
+    cfg.data.fraction = -1
+    return cfg
+
+
+def _part(cfg: DictConfig, dataset: Any) -> Any:
+    """The `data.fraction` of training images, each class's share of it, as solo-learn draws it."""
+    fraction = cfg.data.get("fraction", -1)
+    if fraction == -1:
+        return dataset
+    labels = getattr(dataset, "targets", None)
+    labels = getattr(dataset, "labels", None) if labels is None else labels
+    if labels is None:
+        raise ConfigError(f"data.fraction={fraction} needs images whose labels are known")
+    try:
+        chosen, _ = train_test_split(
+            np.arange(len(dataset)),
+            train_size=fraction,
+            stratify=np.asarray(labels),
+            random_state=42,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"data.fraction={fraction} cannot be taken of {len(dataset)} images: {reason(error)}"
+        ) from error
+    return Subset(dataset, chosen.tolist())
+
+
+def _check_format(cfg: DictConfig) -> None:
+    """Refuse a `data.format` that nothing here reads."""
+    spec, wanted = spec_of(cfg.data.dataset), cfg.data.get("format", "image_folder")
+    if wanted == "dali":
+        raise ConfigError("data.format=dali: use solo-learn's own main_pretrain.py")
+    if wanted == "h5" and not (spec.is_hosts and spec.size is None):
+        raise ConfigError(
+            f"data.format=h5 is for solo-learn's imagenet and imagenet100; data.dataset="
+            f"{cfg.data.dataset} takes data.format=image_folder"
+        )
+
+
+def check_classes(cfg: DictConfig) -> None:
+    """Check that the classes of `custom` validation images are among those of the training.
+
+    Args:
+        cfg: parsed config.
+
+    Raises:
+        DataError: naming both.
+    """
     data = cfg.data
     if not spec_of(data.dataset).is_folder:
         return
-    train, val = (find_classes(path)[0] for path in (data.train_path, data.val_path))
-    if train != val:
+    train, val = class_folders(data.train_path), class_folders(data.val_path)
+    if not set(val) <= set(train):
         raise DataError(
             f"data.val_path={data.val_path} has the class folders {val}, "
             f"data.train_path={data.train_path} has {train}: they must be the same"
         )
+
+
+@cache
+def _say_once(said: str) -> None:
+    logger.info("%s", said)
 
 
 def _augmented(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

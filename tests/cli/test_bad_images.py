@@ -32,7 +32,7 @@ IMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "cut short": cut,
     "NaN": as_tiff(np.full((32, 32), np.nan, np.float32)),
-    "16 bits": as_tiff(np.full((32, 32), 4000, np.uint16)),
+    "floats beyond 255": as_tiff(np.full((32, 32), 4000, np.float32)),
 }
 
 
@@ -158,6 +158,9 @@ def one_class():
 LEGAL = {
     "grey": every_image(lambda image: image.convert("L")),
     "RGBA": every_image(lambda image: image.convert("RGBA")),
+    "16 bits": every_image(
+        lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
+    ),
     "palette": every_image(lambda image: image.convert("P")),
     "smaller than the crop": every_image(lambda image: image.resize((7, 5))),
     "larger": every_image(lambda image: image.resize((50, 70))),
