@@ -13,12 +13,11 @@ from zipfile import ZipFile
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from solo_gedi.core import evaluation_mode, input_gradient, log_density
 from solo_gedi.core.processes import get_logger
-from solo_gedi.data import read_image
+from solo_gedi.data import find_images, read_image
 from solo_gedi.errors import ConfigError, DataError, MissingPackageError
 from solo_gedi.files import check_output, written_atomically
 from solo_gedi.inference.load import HasCheckpoint, load
@@ -157,8 +156,8 @@ def image_files(images: Images) -> list[Path]:
     """The images that are meant, in the order given.
 
     Args:
-        images: files; folders, for all images below them, sorted; and globs, for all that they
-            match, sorted.
+        images: files; folders, for all images below them, sorted by folder and name; and globs,
+            for all that they match, sorted.
 
     Raises:
         DataError: if a path does not exist, or there is no image.
@@ -180,8 +179,7 @@ def _files_of(model: Model, images: Images) -> list[Path]:
 
 def _meant(path: Path) -> list[Path]:
     if path.is_dir():
-        found = (file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
-        return sorted(file for file in found if file.is_file())
+        return [Path(file) for file in find_images(path)[0]]
     if path.exists():
         return [path]
     if glob.has_magic(str(path)):
