@@ -14,6 +14,7 @@ from solo_gedi import backbones
 from solo_gedi.backbones import BackboneFactory as BackboneFactory
 from solo_gedi.backbones import features_dim as features_dim
 from solo_gedi.data import spec_of
+from solo_gedi.errors import DataError
 
 
 def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) -> nn.Module:
@@ -67,7 +68,8 @@ def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
 class WeightedKNNMixin:
     """Mends solo-learn's weighted kNN: today's torchmetrics know no `compute_on_step`.
 
-    Put before it among the bases. Unlabelled training points (target -1) are left out.
+    Put before it among the bases. Unlabelled training points (target -1) are left out; test points
+    may be of some of the classes.
     """
 
     def __init__(
@@ -90,6 +92,36 @@ class WeightedKNNMixin:
             labelled = batch["train_targets"] != -1
             batch = {name: value[labelled] for name, value in batch.items()}
         self.update(**batch)  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def compute(self) -> tuple[float, float]:
+        """Top-1 and top-5 accuracy in percent.
+
+        As solo-learn computes them, which needs test points of every class: a part of a validation
+        set, in the order of its classes, has not got them.
+
+        Raises:
+            DataError: if no training point has a label.
+        """
+        collected = ("train_features", "train_targets", "test_features", "test_targets")
+        train, targets, test, labels = (torch.cat(getattr(self, name)) for name in collected)
+        if not len(targets):
+            raise DataError("kNN needs training data with labels")
+        k, classes = min(self.k, len(targets)), int(torch.cat([targets, labels]).max()) + 1
+        at_once = max(1, self.max_distance_matrix_size // len(targets))
+        hits = torch.zeros(classes, device=test.device)
+        for features, wanted in zip(test.split(at_once), labels.split(at_once), strict=True):
+            if self.distance_fx == "cosine":
+                similarity, neighbours = (features @ train.T).topk(k)
+                weights = (similarity / self.T).exp()
+            else:
+                weights, neighbours = (1 / (torch.cdist(features, train) + self.epsilon)).topk(k)
+            votes = weights.new_zeros(len(features), classes)
+            votes.scatter_add_(1, targets[neighbours], weights)
+            hits += (votes.sort(1, descending=True).indices == wanted[:, None]).sum(0)
+        self.reset()  # type: ignore[attr-defined]
+        top1, top5 = hits[0].item(), hits[: min(5, k)].sum().item()
+        return top1 * 100 / len(labels), top5 * 100 / len(labels)
 
 
 class FewClassesMixin:

@@ -3,6 +3,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch.utils.data import DataLoader
 
+from solo_gedi.errors import DataError
 from solo_gedi.evaluation import extract, knn_accuracy
 from solo_gedi.inference import load
 
@@ -48,3 +49,39 @@ def test_features_are_those_of_evaluation_mode_in_order(trained, method):
     torch.testing.assert_close(found.features, expected.features)
     assert torch.equal(found.clusters, expected.scores.argmax(1))
     assert torch.equal(found.labels, labels)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_knn_of_a_part_of_the_classes_is_that_of_its_points(distance):
+    """The mean over the classes' own accuracies, weighted, is that of all."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    train, test = (
+        torch.randn(60, 4, generator=generator) + labels[:, None].eq(torch.arange(4)).float()
+        for _ in range(2)
+    )
+    whole = knn_accuracy(train, labels, test, labels, distance=distance)
+    parts = [
+        knn_accuracy(train, labels, test[labels == c], labels[labels == c], distance=distance)
+        for c in range(3)
+    ]
+    assert 0 < whole < 1
+    assert sum(parts) / 3 == pytest.approx(whole)
+
+
+def test_knn_is_solo_learns_where_every_class_is_tested():
+    from solo_gedi.hosts import WeightedKNN
+
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(200, 4, generator=generator), torch.arange(200) % 10
+    own, theirs = (WeightedKNN(k=20) for _ in range(2))
+    for knn in (own, theirs):
+        knn(train_features=features[:100], train_targets=labels[:100])
+        knn(test_features=features[100:], test_targets=labels[100:])
+    assert own.compute() == pytest.approx(WeightedKNN.__mro__[2].compute(theirs))
+
+
+def test_knn_without_labels_is_refused():
+    features = torch.zeros(2, 2)
+    with pytest.raises(DataError, match="kNN needs training data with labels"):
+        knn_accuracy(features, torch.tensor([-1, -1]), features, torch.tensor([0, 1]))
