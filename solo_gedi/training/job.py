@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import class_folders, spec_of
-from solo_gedi.errors import ConfigError, DivergenceError, GEDIError, reason
+from solo_gedi.errors import ConfigError, DataError, DivergenceError, GEDIError, reason
 from solo_gedi.files import check_folder
 from solo_gedi.training.callbacks import (
     AtomicCheckpointIO,
@@ -151,7 +152,7 @@ class Job:
             with warnings.catch_warnings():
                 # Lightning's own use of a torch name that has since been renamed.
                 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-                with _refusals(MisconfigurationException):
+                with refusals(MisconfigurationException):
                     trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
             refuse_broken_weights(self.model, trainer.global_step)
             if not trainer.global_step and stop.received is None:
@@ -179,6 +180,7 @@ class Job:
         known = inspect.signature(Trainer.__init__).parameters
         settings: dict[str, Any] = OmegaConf.to_container(self.cfg)  # type: ignore[assignment]
         settings = {key: value for key, value in settings.items() if key in known}
+        settings.pop("default_root_dir", None)
         settings["strategy"] = (
             DDPStrategy(find_unused_parameters=False)
             if self.cfg.strategy == "ddp"
@@ -186,19 +188,25 @@ class Job:
         )
         if isinstance(settings["devices"], str) and settings["devices"].isdigit():
             settings["devices"] = int(settings["devices"])
-        with _refusals(MisconfigurationException, TypeError, ValueError):
-            return Trainer(
+        with refusals(MisconfigurationException, TypeError, ValueError):
+            trainer = Trainer(
                 **settings,
                 logger=loggers_of(self.cfg, self.folder),
                 callbacks=callbacks,
                 plugins=[AtomicCheckpointIO()],
                 enable_checkpointing=False,
+                # Where Lightning looks for what a Slurm job has left, to go on with it unasked.
+                default_root_dir=self.folder,
             )
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # nor is anything to be left
+        return trainer
 
 
 @contextmanager
-def _refusals(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning raises for a setting, as an error of the config.
+def refusals(*kinds: type[Exception]) -> Iterator[None]:
+    """What Lightning raises for a setting or workers that do not start, as an error of ours.
 
     Args:
         kinds: of its exceptions.
@@ -207,6 +215,14 @@ def _refusals(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except GEDIError:
         raise
+    except RuntimeError as error:
+        # Its cleaning up stumbles over workers that have never been started.
+        first = error.__context__
+        if first is None or "combined_loader" not in str(error):
+            raise
+        if isinstance(first, GEDIError):
+            raise first from None
+        raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
     except kinds as error:
         raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
 

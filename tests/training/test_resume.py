@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,3 +114,16 @@ def test_a_run_goes_on_with_the_checkpoint_of_a_wrapped_network(trained_copy, lo
     torch.save(content, checkpoint)
     run = pretrain(load_config("gedi", "max_epochs=2", f"resume_from_checkpoint='{checkpoint}'"))
     assert torch.load(run.checkpoint, weights_only=True)["epoch"] == 1
+
+
+def test_a_slurm_job_loads_nothing_that_lies_about(load_config, monkeypatch):
+    """Lightning would go on with any hpc_ckpt_N.ckpt in the working folder, and leave others."""
+    names = ("NTASKS", "NTASKS_PER_NODE", "JOB_ID")
+    for name in (*names, "PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "1" if name in names else "0")
+    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+    Path("hpc_ckpt_1.ckpt").write_text("another's")
+    run = pretrain(load_config("gedi"))
+    assert torch.load(run.checkpoint, weights_only=True)["epoch"] == 0
+    assert Path("hpc_ckpt_1.ckpt").read_text() == "another's"
+    assert not run.method.trainer._accelerator_connector.cluster_environment.auto_requeue
