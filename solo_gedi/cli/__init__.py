@@ -8,6 +8,7 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -83,9 +84,10 @@ def _main(given: list[str], debug: bool) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         _show_logs()
         module.run(arguments)
-    except Interrupted as error:
-        print(error, flush=True)
-        return 128 + error.signal
+    except (Interrupted, KeyboardInterrupt) as error:
+        ended = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        print(ended, flush=True)
+        return 128 + ended.signal
     except GEDIError as error:
         if debug:
             raise

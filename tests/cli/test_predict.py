@@ -9,6 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
+import solo_gedi.inference  # noqa: F401  # before its module is changed
 from solo_gedi.data import DATASETS
 
 
@@ -50,6 +51,17 @@ def test_what_cannot_be_is_refused(refused, photos, tmp_path):
     assert said == "out=rows.csv exists: give another name, or --overwrite it"
     assert "must end in" in refused("predict", "gedi-digits", photos, "--out", "rows.xlsx")
     assert "required" in refused("predict", "gedi-digits")
+
+
+def test_ctrl_c_leaves_no_half_a_file(solo_gedi, photos, tmp_path, monkeypatch):
+    def interrupt(model, x):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["solo_gedi.inference.predict"], "rows_of", interrupt)
+    given = ("--out", "rows.csv", "--features", "f.npz")
+    status, said, warned = solo_gedi("predict", "gedi-digits", photos, *given)
+    assert (status, said, warned) == (130, "interrupted by SIGINT\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == [photos.name]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
