@@ -148,8 +148,6 @@ def evaluate(
         folder = subject.folder if write else None
         if folder is not None:
             check_folder(folder, "the run's folder")
-            if subject.model.reference is None:
-                write_reference(subject)
         findings = Findings()
         try:
             failed = measure(subject, findings)
@@ -162,6 +160,8 @@ def evaluate(
             raise
         if failed and not findings:
             raise type(failed[0])(f"nothing could be done: {failed[0]}") from failed[0]
+        if folder is not None and subject.model.reference is None:
+            write_reference(subject)
         return _conclude(subject, findings, folder)
 
 

@@ -163,7 +163,8 @@ LINES = {
     "predict": r"required: model, images",
     "predict . a.png": r"holds no checkpoint",
     "predict nowhere a.png": r"checkpoint nowhere does not exist",
-    "predict nowhere a.png --out afile": r"--out=afile exists",
+    "predict nowhere a.png --out afile": r"out=afile must end in \.csv or \.parquet",
+    "predict nowhere a.png --out taken.csv": r"out=taken\.csv exists.*--overwrite",
     "predict nowhere a.png --batch-size few": r"--batch-size.*'few'",
     "configs all": r"unrecognized arguments: all",
     "configs --copy afile": r"afile",
@@ -228,6 +229,7 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_a_wrong_command_line_is_one_message(refused, named, scripts, tmp_path, line):
     (tmp_path / "afile").write_text("x")
+    (tmp_path / "taken.csv").write_text("x")
     (tmp_path / "broken.yaml").write_text("a: [")
     paths = {"c": shlex.join(named()), "t": shlex.join(named(suite="toy")), "s": scripts}
     message = refused(*shlex.split(line.format(**paths)))
