@@ -20,7 +20,9 @@ def test_every_name_of_the_front_is_there():
 
 @pytest.mark.parametrize("method", ["gedi", "swav"])
 def test_pretraining_twice_with_one_config_trains_the_same_twice(load_config, method):
-    cfg = load_config(method, "data.num_workers=0", "auto_resume.enabled=false")
+    # Which precision is faster may change between two runs on a busy machine.
+    pinned = ["+method_kwargs.sgld.precision=fp32"] if method == "gedi" else []
+    cfg = load_config(method, "data.num_workers=0", "auto_resume.enabled=false", *pinned)
     before = copy.deepcopy(cfg)
     first, second = sg.pretrain(cfg), sg.pretrain(cfg)
     assert cfg == before
