@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from solo_gedi.config.checks import prepare as prepare
     from solo_gedi.config.compose import as_config as as_config
     from solo_gedi.config.compose import load_config as load_config
+    from solo_gedi.config.compose import read_overrides as read_overrides
 
 _LATE = {
     **dict.fromkeys(("LINEAR", "PRETRAIN", "check", "check_choice", "prepare"), "checks"),
-    **dict.fromkeys(("as_config", "load_config"), "compose"),
+    **dict.fromkeys(("as_config", "load_config", "read_overrides"), "compose"),
 }
 
 

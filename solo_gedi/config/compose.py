@@ -1,12 +1,16 @@
 """Composing configs in solo-learn's Hydra syntax."""
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,6 +18,9 @@ from yaml import YAMLError
 
 from solo_gedi.config.shipped import Kind, find_config
 from solo_gedi.errors import ConfigError, reason
+
+_SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
+_OPENING = "\"'[{"  # of a quoted text, a list or a section
 
 
 def load_config(
@@ -24,7 +31,8 @@ def load_config(
     Args:
         name: of a shipped config, as "digits/gedi" (`list_configs` has them all), or the path of
             a yaml file; both with or without the suffix.
-        overrides: Hydra's, as "max_epochs=5" or "+data.fraction=0.1".
+        overrides: Hydra's, as "max_epochs=5" or "+data.fraction=0.1"; a value that Hydra could
+            not read, as a folder's name with brackets or commas, is taken as text.
         kind: "pretrain" or "linear", which shipped configs are meant.
 
     Returns:
@@ -43,7 +51,7 @@ def load_config(
     path = find_config(name, kind)
     try:
         with _hydra_on(path.parent):
-            cfg = compose(path.name, [_quoted(override) for override in overrides])
+            cfg = compose(path.name, [_as_meant(override) for override in overrides])
         OmegaConf.resolve(cfg)
     # Hydra lets the last three through, for what is wrong with the file or an override.
     except (HydraException, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
@@ -51,8 +59,37 @@ def load_config(
         # Hydra names the override, where it does not stumble over its value.
         named = any(override.lstrip("+~").partition("=")[0] in said for override in overrides)
         given = f" with {' '.join(overrides)}" if overrides and not named else ""
-        raise ConfigError(f"config {name}{given}: {said}") from error
+        raise ConfigError(f"config {name}{given}: {said}{_advice(overrides)}") from error
     return as_config(cfg)
+
+
+def read_overrides(overrides: Sequence[str]) -> DictConfig:
+    """Overrides by themselves, as changes to a config that is there.
+
+    Args:
+        overrides: as "data.val_path=images"; the value is YAML or, where that would be no number,
+            list or the like, text as it stands.
+
+    Raises:
+        ConfigError: for a value that starts as a list, a section or a quoted text and is none.
+
+    >>> read_overrides(["data.val_path=images #1, it's", "max_epochs=5"])
+    {'data': {'val_path': "images #1, it's"}, 'max_epochs': 5}
+    """
+    changes = OmegaConf.create()
+    try:
+        for override in overrides:
+            key, _, text = override.partition("=")
+            value = text
+            with suppress(*[YAMLError] * (text[:1] not in tuple(_OPENING))):
+                read: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={text}"]))
+                value = read["v"]
+            plain = value is None and text in ("", "~", "null") or isinstance(value, int | float)
+            as_it_stands = text[:1] not in tuple(_OPENING) and not plain
+            OmegaConf.update(changes, key, text if as_it_stands else value)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {reason(error)}") from error
+    return OmegaConf.create(_plain(OmegaConf.to_container(changes)))
 
 
 def as_config(cfg: Mapping[Any, Any]) -> DictConfig:
@@ -63,7 +100,7 @@ def as_config(cfg: Mapping[Any, Any]) -> DictConfig:
 
     Returns:
         It as a DictConfig that takes new keys, with its interpolations resolved and its paths as
-        text.
+        text, the home folder in place of a "~" at their start.
 
     Raises:
         ConfigError: if it is no mapping, or holds what no yaml file could.
@@ -103,7 +140,9 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    value = str(value) if isinstance(value, Path) else value
+    # Nothing but a path starts so.
+    return str(Path(value).expanduser()) if str(value).startswith("~/") else value
 
 
 def _in_one_line(error: Exception) -> str:
@@ -113,10 +152,39 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(filter(None, lines))
 
 
-def _quoted(override: str) -> str:
-    """Quote a value with "=" in it, as the names of solo-learn's checkpoints have it."""
+def _as_meant(override: str) -> str:
+    """An override whose value, such as the name of a file, is text where Hydra could not read it.
+
+    What starts as a list, a section or a quoted text is left to Hydra.
+    """
     key, _, value = override.partition("=")
-    return f'{key}="{value}"' if "=" in value and value[0] not in "\"'[{" else override
+    if not value or value[0] in _OPENING or _SWEEP.match(value) or _is_read(override):
+        return override
+    quoted = f"{key}={_in_quotes(value)}"
+    return quoted if _is_read(quoted) else override
+
+
+def _is_read(override: str) -> bool:
+    """Whether Hydra can read an override, as one value."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    if parsed.value_type != ValueType.SIMPLE_CHOICE_SWEEP:
+        return not parsed.is_sweep_override()
+    # Text with a comma, or numbers of which one is to be chosen.
+    return all(isinstance(choice, int | float) for choice in parsed.value().list)
+
+
+def _in_quotes(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _advice(overrides: Sequence[str]) -> str:
+    """What to type for values that are text and could not be told from something else."""
+    pairs = (o.partition("=") for o in overrides if not _is_read(_as_meant(o)))
+    typed = [shlex.quote(f"{key}={_in_quotes(value)}") for key, _, value in pairs if value]
+    return f"; if it is text, type {' '.join(typed)}" if typed else ""
 
 
 def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:

@@ -61,7 +61,7 @@ _FLAG: Rule = lambda value: isinstance(value, bool), "true or false"
 _SECTION: Rule = lambda value: isinstance(value, DictConfig), "a section with keys of its own"
 _TEXT: Rule = (
     lambda value: isinstance(value, str) and value != "",
-    "a text, in quotes if it is a number",
+    "a text; one that looks like a number, a list or the like goes in quotes: \"{key}='...'\"",
 )
 
 _CHANNELS: Rule = (
@@ -184,7 +184,7 @@ def _check(cfg: DictConfig, rules: dict[str, Rule], missing: str = "") -> None:
         if value is _ABSENT and missing:
             raise ConfigError(f"{key} is missing from the config: {missing}")
         if value is not _ABSENT and not holds(value):
-            raise ConfigError(f"{key} must be {text}, got {value!r}")
+            raise ConfigError(f"{key} must be {text.replace('{key}', key)}, got {value!r}")
 
 
 def _check_optimizer(cfg: DictConfig) -> None:

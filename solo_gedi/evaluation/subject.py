@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
 from solo_gedi.data import DatasetSpec, spec_of
 from solo_gedi.errors import CheckpointError, ConfigError, reason
@@ -125,10 +124,9 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
             folder.
         MissingPackageError: if no solo-learn is installed, which reads the data.
     """
-    try:
-        overrides = OmegaConf.from_dotlist(list(options.overrides))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(f"{' '.join(options.overrides)}: {reason(error)}") from error
+    from solo_gedi.config import read_overrides
+
+    overrides = read_overrides(options.overrides)
     probe = overrides.pop("probe", OmegaConf.create())
     if not isinstance(probe, DictConfig):
         raise ConfigError(f"probe={probe}: changes to the probe's config are probe.key=value")

@@ -1,14 +1,25 @@
 """Naming a config, composing it, and taking one as it is given."""
 
 import re
+import shlex
 import sys
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from solo_gedi.config import as_config, find_config, load_config, shipped_configs
+from solo_gedi.config import (
+    as_config,
+    find_config,
+    load_config,
+    read_overrides,
+    shipped_configs,
+)
+from solo_gedi.config.compose import _as_meant
 from solo_gedi.errors import ConfigError
 
 OWN = """
@@ -196,3 +207,67 @@ def test_importing_costs_neither_torch_nor_hydra(console):
 
 def test_shipped_configs_has_what_a_copy_needs():
     assert {p.name for p in shipped_configs().iterdir()} == {"pretrain", "linear", "shared"}
+
+
+NAMES = (
+    *(
+        "bilder_ä",
+        "名前",
+        "images (1)",
+        "a b",
+        "a&b",
+        "a,b",
+        "it's",
+        'say "x"',
+        "a#b",
+        "a #b",
+        "a;b",
+    ),
+    *("a=b", "a=b's", "a:b", "a: b", "100%", "$HOME", "C:\\data\\x", "&x", "*", "!x", "@x", "a|b"),
+    *("Größe (1) & [2], it's #3", "a'b\"c", "a,b\\", "x[1]", "x{y}"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_folders_need_no_quotes(name):
+    assert load_config("custom/gedi", [f"data.train_path={name}"]).data.train_path == name
+    assert read_overrides([f"data.train_path={name}"]).data.train_path == name
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\\"), min_size=1))
+def test_a_value_is_text_as_it_stands_or_what_hydra_reads(name):
+    override = _as_meant(f"a={name}")
+    if name[0] in "\"'[{":
+        assert override == f"a={name}"
+        return
+    value = OverridesParser.create().parse_override(override).value()
+    if isinstance(value, str) and "${" not in name:
+        assert value in (name, name.strip(" "))
+
+
+def test_a_home_folder_is_found_wherever_a_path_stands(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    typed = ["data.train_path=~/images (1)", "checkpoint.dir=~/runs"]
+    cfg = load_config("custom/gedi", typed)
+    assert (cfg.data.train_path, cfg.checkpoint.dir) == ("/home/me/images (1)", "/home/me/runs")
+    assert read_overrides(typed).data.train_path == "/home/me/images (1)"
+    assert as_config({"data": {"train_path": "~/a"}}).data.train_path == "/home/me/a"
+
+
+@pytest.mark.parametrize("name", ["{x}", "[a] b", "'a' b", '"a', "choice(1,2)"])
+def test_what_starts_as_something_else_is_refused_with_what_to_type(name):
+    with pytest.raises(ConfigError, match="if it is text, type ") as refusal:
+        load_config("custom/gedi", [f"data.train_path={name}"])
+    (typed,) = shlex.split(str(refusal.value).partition("if it is text, type ")[2])
+    assert load_config("custom/gedi", [typed]).data.train_path == name
+
+
+def test_changes_are_values_or_text():
+    changes = read_overrides(
+        ["a=1", "b.c=null", "b.d=[x, 2]", "e='q #1'", "f=${a}", "g=true", "h="]
+    )
+    expected = {"a": 1, "b": {"c": None, "d": ["x", 2]}, "e": "q #1", "f": 1, "g": True, "h": None}
+    assert OmegaConf.to_container(changes, resolve=True) == expected
+    with pytest.raises(ConfigError, match=r"^a=\[1: "):
+        read_overrides(["a=[1"])
