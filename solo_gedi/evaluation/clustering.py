@@ -11,6 +11,8 @@ from sklearn.metrics import (
 from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 
+from solo_gedi.errors import DataError
+
 
 def cluster_accuracy(labels: Tensor, clusters: Tensor) -> float:
     """Share of points whose cluster's label is right under the best one-to-one matching.
@@ -105,8 +107,13 @@ def kmeans_clusters(features: Tensor, num_clusters: int) -> Tensor:
     Returns:
         (n,) in 0, ..., k - 1; the same for the same features.
 
+    Raises:
+        DataError: for fewer points than clusters.
+
     >>> kmeans_clusters(torch.tensor([[0.0], [0.1], [9.0]]), 2).unique(return_counts=True)[1]
     tensor([2, 1])
     """
+    if len(features) < num_clusters:
+        raise DataError(f"k-means with k={num_clusters} cannot cluster {len(features)} images")
     kmeans = KMeans(num_clusters, n_init=10, random_state=0)
     return torch.from_numpy(kmeans.fit_predict(features.numpy())).long()

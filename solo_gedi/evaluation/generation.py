@@ -110,6 +110,9 @@ def frechet_distance(
     Returns:
         At least 0, up to rounding.
 
+    Raises:
+        DataError: for a single sample, which has no covariance.
+
     >>> itself = SampleFeatures(nn.Identity(), lambda x: x, 2)
     >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     >>> round(frechet_distance(itself, [x], [x + 3]), 3)
@@ -122,4 +125,6 @@ def frechet_distance(
         for batches, is_real in ((real, True), (fake, False)):
             for x in batches:
                 metric.update(x.to(device), real=is_real)
+    if min(metric.real_features_num_samples, metric.fake_features_num_samples) < 2:
+        raise DataError("the Fréchet distance needs two images or more of either kind")
     return float(metric.compute())

@@ -450,9 +450,13 @@ def check_classes(cfg: DictConfig) -> None:
         return
     train, val = class_folders(data.train_path), class_folders(data.val_path)
     if not set(val) <= set(train):
+        of_val, of_train = (
+            str(names) if len(names) <= 10 else f"{names[:10]} and {len(names) - 10} more"
+            for names in (val, train)
+        )
         raise DataError(
-            f"data.val_path={data.val_path} has the class folders {val}, "
-            f"data.train_path={data.train_path} has {train}: they must be the same"
+            f"data.val_path={data.val_path} has the class folders {of_val}, data.train_path="
+            f"{data.train_path} has {of_train}, and not {min(set(val) - set(train))!r}"
         )
 
 

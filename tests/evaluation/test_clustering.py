@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
+from solo_gedi.errors import DataError
 from solo_gedi.evaluation.clustering import (
     cluster_accuracy,
     clustering_metrics,
@@ -72,3 +73,8 @@ def test_kmeans_finds_what_lies_apart_and_the_same_each_time():
     clusters = kmeans_clusters(features, 3)
     assert cluster_accuracy(labels, clusters) == 1
     assert torch.equal(clusters, kmeans_clusters(features, 3))
+
+
+def test_fewer_points_than_clusters_are_refused():
+    with pytest.raises(DataError, match="k-means with k=3 cannot cluster 2 images"):
+        kmeans_clusters(torch.zeros(2, 4), 3)

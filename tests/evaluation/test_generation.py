@@ -120,3 +120,9 @@ def test_samples_leave_the_model_as_it_was(make_model):
     draw_samples(model, torch.rand(3, 2), (2,))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_single_image_has_no_frechet_distance():
+    itself = SampleFeatures(nn.Identity(), lambda x: x, 2)
+    with pytest.raises(DataError, match="needs two images or more"):
+        frechet_distance(itself, [torch.zeros(1, 2)], [torch.zeros(5, 2)])
