@@ -63,9 +63,22 @@ def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -
     dataset, backbones = cfg.data.dataset, {*BACKBONES, *hosts.BACKBONES}
     if dataset not in DATASETS and not hosts.has_dataset(dataset):
         raise ConfigError(f"data.dataset={dataset!r} does not exist in {hosts.describe()}")
+    _check_format(cfg)
     check_choice("backbone.name", cfg.backbone.name, backbones)
     if "augmentations" in cfg:
         rules.check_augmentations(cfg, images=spec_of(dataset).points is None)
+
+
+def _check_format(cfg: DictConfig) -> None:
+    """Refuse a `data.format` that nothing here reads, before solo-learn's parsing asserts on it."""
+    spec, wanted = spec_of(cfg.data.dataset), cfg.data.get("format", "image_folder")
+    if wanted == "dali":
+        raise ConfigError("data.format=dali: use solo-learn's own main_pretrain.py")
+    if wanted == "h5" and not (spec.is_hosts and spec.size is None):
+        raise ConfigError(
+            f"data.format=h5 is for solo-learn's imagenet and imagenet100; data.dataset="
+            f"{cfg.data.dataset} takes data.format=image_folder"
+        )
 
 
 def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:

@@ -349,7 +349,6 @@ def _points(cfg: DictConfig, views: int = 0) -> DataLoader | None:
     points = spec_of(cfg.data.dataset).points
     if points is None:
         return None
-    _check_format(cfg)
     if cfg.data.get("fraction", -1) != -1:
         raise ConfigError(
             f"data.fraction={cfg.data.fraction}: {cfg.data.dataset} has no end of points"
@@ -362,7 +361,6 @@ def _images(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
 
     The classes of a folder have the labels that they have in the training data, by their names.
     """
-    _check_format(cfg)
     data, key = cfg.data, "train_path" if train else "val_path"
     if images := spec_of(data.dataset).images:
         dataset = images(data[key], train, transform)
@@ -395,7 +393,6 @@ def _labelled(cfg: DictConfig, transform: Transform | None = None) -> tuple[Data
 
 def _whole(cfg: DictConfig) -> DictConfig:
     """A config of all the data, of which `_part` takes the fraction, for every data set alike."""
-    _check_format(cfg)
     cfg = cfg.copy()
     cfg.data.fraction = -1
     return cfg
@@ -422,18 +419,6 @@ def _part(cfg: DictConfig, dataset: Any) -> Any:
             f"data.fraction={fraction} cannot be taken of {len(dataset)} images: {reason(error)}"
         ) from error
     return Subset(dataset, chosen.tolist())
-
-
-def _check_format(cfg: DictConfig) -> None:
-    """Refuse a `data.format` that nothing here reads."""
-    spec, wanted = spec_of(cfg.data.dataset), cfg.data.get("format", "image_folder")
-    if wanted == "dali":
-        raise ConfigError("data.format=dali: use solo-learn's own main_pretrain.py")
-    if wanted == "h5" and not (spec.is_hosts and spec.size is None):
-        raise ConfigError(
-            f"data.format=h5 is for solo-learn's imagenet and imagenet100; data.dataset="
-            f"{cfg.data.dataset} takes data.format=image_folder"
-        )
 
 
 def check_classes(cfg: DictConfig) -> None:

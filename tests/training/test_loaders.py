@@ -10,7 +10,7 @@ import torch
 from solo_gedi import hosts
 from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.methods import register
-from solo_gedi.training import loaders, pretrain
+from solo_gedi.training import linear, loaders, pretrain
 from solo_gedi.training.job import parse, refusals
 
 FOLDERS = ("data.train_path=train", "data.val_path=val", "optimizer.batch_size=8")
@@ -103,23 +103,31 @@ def test_a_fraction_is_taken_by_every_command(parsed, folders, suite, overrides,
     ]
 
 
+@pytest.mark.parametrize("kind", ["pretrain", "linear"])
+def test_a_fraction_that_leaves_a_class_without_images_is_refused(parsed, folders, kind):
+    given = [*FOLDERS, "+data.fraction=0.01"]
+    if kind == "linear":
+        given.append("pretrained_feature_extractor=a")
+    cfg = parsed(*given, suite="custom", kind=kind)
+    with pytest.raises(ConfigError, match=r"data\.fraction=0\.01 cannot be taken of 24 images"):
+        loaders.probe_loaders(cfg) if kind == "linear" else loaders.pretrain_loader(cfg)
+
+
 @pytest.mark.parametrize(
     ("suite", "override", "says"),
     [
-        ("custom", "+data.fraction=0.01", r"data\.fraction=0\.01 cannot be taken of 24 images"),
         ("custom", "++data.format=h5", r"data\.format=h5 is for solo-learn's imagenet"),
         ("digits", "++data.format=h5", r"data\.format=h5 is for solo-learn's imagenet"),
         ("digits", "++data.format=dali", r"data\.format=dali: use solo-learn's own"),
     ],
 )
-@pytest.mark.parametrize("kind", ["pretrain", "linear"])
-def test_what_cannot_be_done_with_data_is_refused(parsed, folders, suite, override, says, kind):
+def test_a_format_that_nothing_reads_is_refused(load_config, folders, suite, override, says):
     given = [*(FOLDERS if suite == "custom" else ()), override]
-    if kind == "linear":
-        given.append("pretrained_feature_extractor=a")
-    cfg = parsed(*given, suite=suite, kind=kind)
     with pytest.raises(ConfigError, match=says):
-        loaders.probe_loaders(cfg) if kind == "linear" else loaders.pretrain_loader(cfg)
+        pretrain(load_config("gedi", *given, suite=suite))
+    extractor = "pretrained_feature_extractor=a"
+    with pytest.raises(ConfigError, match=says):
+        linear(load_config("gedi", *given, extractor, suite=suite, kind="linear"))
 
 
 def test_there_is_no_fraction_of_endless_points(parsed):
