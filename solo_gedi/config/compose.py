@@ -185,8 +185,3 @@ def _advice(overrides: Sequence[str]) -> str:
     pairs = (o.partition("=") for o in overrides if not _is_read(_as_meant(o)))
     typed = [shlex.quote(f"{key}={_in_quotes(value)}") for key, _, value in pairs if value]
     return f"; if it is text, type {' '.join(typed)}" if typed else ""
-
-
-def load(folder: Path, name: str, overrides: list[str]) -> DictConfig:
-    """The old name of `load_config`."""
-    return load_config(folder / name, overrides)
