@@ -1,0 +1,146 @@
+"""Batches of images or points, by which every split is read."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from sklearn.model_selection import train_test_split
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.datasets import ImageFolder
+
+from solo_gedi.core.processes import get_logger
+from solo_gedi.data import FolderImages, FreshPoints, class_folders, read_image, spec_of
+from solo_gedi.data.transforms import Transform
+from solo_gedi.errors import ConfigError, DataError, reason
+
+logger = get_logger(__name__)
+
+
+class Indexed(Dataset):
+    """(index, views, label), as solo-learn's pretraining expects."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return (index, *self.dataset[index])
+
+
+def loader_of(
+    dataset: Any,
+    cfg: DictConfig,
+    *,
+    train: bool,
+    batch_size: int = 0,
+    sampler: Sequence[int] | None = None,
+) -> DataLoader:
+    """Batches of `optimizer.batch_size`; shuffled, and whole ones alone, for training."""
+    batch_size, workers = batch_size or cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
+    if train and len(dataset) < batch_size:
+        raise ConfigError(
+            f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "
+            f"training images in {cfg.data.train_path}"
+        )
+    inner = dataset
+    while isinstance(inner, Subset | Indexed):
+        inner = inner.dataset
+    if isinstance(inner, ImageFolder):  # solo-learn's imagenet
+        inner.loader = read_image
+    # No persistent workers: new ones are seeded from the global random state at every epoch, so
+    # that a resumed run augments as the uninterrupted one.
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=train,
+        sampler=sampler,
+        drop_last=train,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def points_of(cfg: DictConfig, views: int = 0) -> DataLoader | None:
+    """Batches of a toy set, if it is one; see `FreshPoints`."""
+    points = spec_of(cfg.data.dataset).points
+    if points is None:
+        return None
+    if cfg.data.get("fraction", -1) != -1:
+        raise ConfigError(
+            f"data.fraction={cfg.data.fraction}: {cfg.data.dataset} has no end of points"
+        )
+    return DataLoader(FreshPoints(points, cfg.optimizer.batch_size, views), batch_size=None)
+
+
+def images_of(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
+    """Images of one of this package's data sets or a `custom` folder.
+
+    The classes of a folder have the labels that they have in the training data, by their names.
+    """
+    data, key = cfg.data, "train_path" if train else "val_path"
+    if images := spec_of(data.dataset).images:
+        dataset = images(data[key], train, transform)
+    else:
+        known: list[str] = []
+        if not train and data.train_path is not None and Path(data.train_path).is_dir():
+            known = class_folders(data.train_path)
+        labelled = not data.get("no_labels")
+        try:
+            dataset = FolderImages(data[key], transform, labelled=labelled, classes=known)
+        except DataError as error:  # which starts with the path
+            raise DataError(f"data.{key}={error}") from error
+        _say_once(f"data.{key}={data[key]}: {dataset}")
+    return part_of(cfg, dataset) if train else dataset
+
+
+def reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
+    """Run a data set's constructor; what it cannot read is an error of the config."""
+    try:
+        return make()
+    except (OSError, RuntimeError) as error:
+        data = cfg.data
+        raise DataError(
+            f"data.dataset={data.dataset} cannot be read from data.train_path={data.train_path}, "
+            f"data.val_path={data.val_path}: {reason(error)}"
+        ) from error
+
+
+def whole_of(cfg: DictConfig) -> DictConfig:
+    """A config of all the data, of which `part_of` takes the fraction, for every data set alike."""
+    cfg = cfg.copy()
+    cfg.data.fraction = -1
+    return cfg
+
+
+def part_of(cfg: DictConfig, dataset: Any) -> Any:
+    """The `data.fraction` of training images, each class's share of it, as solo-learn draws it."""
+    fraction = cfg.data.get("fraction", -1)
+    if fraction == -1:
+        return dataset
+    labels = getattr(dataset, "targets", None)
+    labels = getattr(dataset, "labels", None) if labels is None else labels
+    if labels is None:
+        raise ConfigError(f"data.fraction={fraction} needs images whose labels are known")
+    try:
+        chosen, _ = train_test_split(
+            np.arange(len(dataset)),
+            train_size=fraction,
+            stratify=np.asarray(labels),
+            random_state=42,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"data.fraction={fraction} cannot be taken of {len(dataset)} images: {reason(error)}"
+        ) from error
+    return Subset(dataset, chosen.tolist())
+
+
+@cache
+def _say_once(said: str) -> None:
+    logger.info("%s", said)

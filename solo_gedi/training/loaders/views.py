@@ -1,0 +1,146 @@
+"""Views of the training images, as `augmentations` describe them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from solo_gedi import hosts
+from solo_gedi.core.processes import get_logger
+from solo_gedi.data import KNOWN, spec_of
+from solo_gedi.data.transforms import Transform, plain
+from solo_gedi.errors import ConfigError, GEDIError, MissingPackageError, reason
+from solo_gedi.training.loaders.reading import (
+    Indexed,
+    images_of,
+    loader_of,
+    part_of,
+    points_of,
+    reading,
+    whole_of,
+)
+
+DeviceViews = Callable[[Tensor], list[Tensor]]
+
+logger = get_logger(__name__)
+
+
+def pretrain_loader(cfg: DictConfig) -> DataLoader:
+    """Batches [indices, [views], labels] with the views that `augmentations` describe.
+
+    With `data.augment_on_device` they are [indices, images, labels], to be given to `device_views`:
+    uint8 (n, channels, height, width).
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    if (points := points_of(cfg, cfg.data.num_large_crops)) is not None:
+        return points
+    transform: Transform = transforms.PILToTensor()
+    if not cfg.data.get("augment_on_device"):
+        transform = hosts.multi_view(*_pipelines(cfg))
+        if cfg.debug_augmentations:
+            logger.info("%s", transform)
+    return loader_of(_training_images(cfg, transform), cfg, train=True)
+
+
+def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
+    """Training images as the trained network takes them, labelled or not, without augmentation.
+
+    Args:
+        cfg: parsed config of images.
+        limit: how many at most; a random choice, always the same.
+
+    Yields:
+        Batches (n, channels, size, size).
+
+    Raises:
+        DataError: if the data cannot be read.
+    """
+    first = cfg.augmentations[0]
+    mean_std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
+    images = _training_images(cfg, plain(first.crop_size, *mean_std))
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(images), generator=generator)[:limit].sort().values
+    loader = loader_of(images, cfg, train=False, batch_size=100, sampler=chosen.tolist())
+    return (x for _, x, _ in loader)
+
+
+def _training_images(cfg: DictConfig, transform: Transform) -> Any:
+    """(index, what `transform` makes of the image, label) of a pretraining config's data."""
+    spec = spec_of(cfg.data.dataset)
+    if not spec.is_hosts:
+        return Indexed(images_of(cfg, train=True, transform=transform))
+    whole = whole_of(cfg)
+    dataset = reading(lambda: hosts.pretrain_images(whole, transform), cfg)
+    if "<locals>" in type(dataset).__qualname__:
+        # solo-learn adds the index in a class made inside a function, which cannot be pickled for
+        # a worker that is spawned.
+        dataset.__class__ = type(dataset).__mro__[1]
+        return Indexed(part_of(cfg, dataset))
+    return part_of(cfg, dataset)
+
+
+def device_views(cfg: DictConfig) -> DeviceViews | None:
+    """What makes the views that `augmentations` describe on the device, if the config says so.
+
+    Raises:
+        ConfigError: without kornia, for images that are not squares of one size, or for a step
+            that can only be done image by image.
+    """
+    if not cfg.data.get("augment_on_device"):
+        return None
+    if spec_of(cfg.data.dataset).size is None:
+        squares = [name for name, spec in KNOWN.items() if spec.size]
+        raise ConfigError(
+            "data.augment_on_device=true needs square images of one size: data.dataset must be one "
+            f"of {squares}, not {cfg.data.dataset!r}"
+        )
+    try:
+        from solo_gedi.data.batched import BatchedViews
+    except ImportError as error:
+        raise MissingPackageError(
+            "data.augment_on_device=true needs kornia: pip install 'solo-gedi[augment]'"
+        ) from error
+    views = BatchedViews(*_pipelines(cfg))
+    if cfg.debug_augmentations:
+        logger.info("%s", views)
+    return views
+
+
+def with_normalization(cfg: DictConfig) -> DictConfig:
+    """A parsed config whose `augmentations` name the mean and std of their pixels.
+
+    The two generations of solo-learn do not agree on them for CIFAR-100.
+
+    Args:
+        cfg: of images.
+    """
+    cfg = cfg.copy()
+    for i, entry in enumerate(cfg.augmentations):
+        mean, std = hosts.normalization(_transform(cfg, i))
+        entry.mean, entry.std = list(mean), list(std)
+    return cfg
+
+
+def _transform(cfg: DictConfig, i: int) -> Transform:
+    """solo-learn's pipeline for the i-th entry of `augmentations`."""
+    try:
+        return hosts.build_transform(cfg.data.dataset, cfg.augmentations[i])
+    except GEDIError:
+        raise
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise ConfigError(f"augmentations.{i} makes no pipeline: {reason(error)}") from error
+
+
+def _pipelines(cfg: DictConfig) -> tuple[list[Transform], list[int]]:
+    """solo-learn's pipelines for `augmentations`, and how many views each gives."""
+    return (
+        [_transform(cfg, i) for i in range(len(cfg.augmentations))],
+        [entry.num_crops for entry in cfg.augmentations],
+    )
