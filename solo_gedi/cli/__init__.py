@@ -128,8 +128,11 @@ class _Console(logging.Handler):
     """What the library says goes to standard output, its warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
         stream = sys.stderr if record.levelno > logging.INFO else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        tqdm.write(self.format(record), file=stream)  # above a bar, if there is one
+        stream.flush()
 
 
 def _show_logs() -> None:

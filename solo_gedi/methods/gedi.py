@@ -45,11 +45,19 @@ class GEDI(BaseMethod):
         sample_space: the map between the chains' [-1, 1] and the network's input.
         sgld: settings of the sampler.
         sampler: this process's chains; None before the first training step.
+        shown: which of its metrics a progress bar shows, and by which label.
         watched: what the last step says about divergence: loss terms, energies and the chains'
             range and gradient, as scalars.
     """
 
     has_energy = True
+    shown = {
+        "train_gedi_loss": "loss",
+        "train_inv_loss": "inv",
+        "train_prior_loss": "prior",
+        "train_gen_loss": "gen",
+        "train_clusters_used": "clusters",
+    }
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)

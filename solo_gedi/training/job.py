@@ -2,7 +2,6 @@
 
 import inspect
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,10 +26,12 @@ from solo_gedi.training.callbacks import (
     AtomicCheckpointIO,
     Checkpointer,
     GracefulStop,
+    Progress,
     RandomState,
 )
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.training.loggers import loggers_of
+from solo_gedi.training.quiet import quiet_lightning
 from solo_gedi.training.resume import check_resume, find_unfinished
 
 logger = get_logger(__name__)
@@ -141,6 +142,8 @@ class Job:
         """
         cfg, stop = self.cfg, GracefulStop()
         callbacks = [*callbacks, RandomState(), stop]
+        if cfg.get("enable_progress_bar") in (None, True):
+            callbacks.append(Progress())
         if cfg.checkpoint.enabled:
             frequency, keep = cfg.checkpoint.frequency, cfg.checkpoint.keep_prev
             callbacks.append(Checkpointer(cfg, self.folder, frequency, keep))
@@ -148,10 +151,8 @@ class Job:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
-            trainer = self._trainer(callbacks)
-            with warnings.catch_warnings():
-                # Lightning's own use of a torch name that has since been renamed.
-                warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            with quiet_lightning():
+                trainer = self._trainer(callbacks)
                 with refusals(MisconfigurationException):
                     trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
             refuse_broken_weights(self.model, trainer.global_step)
@@ -181,6 +182,7 @@ class Job:
         settings: dict[str, Any] = OmegaConf.to_container(self.cfg)  # type: ignore[assignment]
         settings = {key: value for key, value in settings.items() if key in known}
         settings.pop("default_root_dir", None)
+        settings.setdefault("enable_model_summary", False)
         settings["strategy"] = (
             DDPStrategy(find_unused_parameters=False)
             if self.cfg.strategy == "ddp"

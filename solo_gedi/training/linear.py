@@ -17,6 +17,7 @@ from solo_gedi.errors import CheckpointError, ConfigError
 from solo_gedi.methods import register
 from solo_gedi.training import loaders
 from solo_gedi.training.job import Job, Run, parse
+from solo_gedi.training.quiet import quiet_lightning, quiet_solo
 
 logger = get_logger(__name__)
 
@@ -50,7 +51,8 @@ def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
         )
     seed_everything(cfg.seed, workers=True, verbose=False)
 
-    model = hosts.LinearModel(load_backbone(cfg), cfg=cfg)
+    with quiet_solo():
+        model = hosts.LinearModel(load_backbone(cfg), cfg=cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     train, val = loaders.probe_loaders(cfg)
@@ -58,7 +60,8 @@ def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
     run, trainer = Job(cfg, "linear", model).fit(train, val, [])
     if run.interrupted is not None:
         return run
-    (metrics,) = trainer.validate(model, val, verbose=False)
+    with quiet_lightning():
+        (metrics,) = trainer.validate(model, val, verbose=False)
     logger.info(
         "Linear probe of %s (offline), on\ndata.val_path=%s: accuracy %.4f",
         *(cfg.pretrained_feature_extractor, cfg.data.val_path, metrics["val_acc1"] / 100),

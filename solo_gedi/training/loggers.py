@@ -9,7 +9,10 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
+from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import MissingPackageError, reason
+
+logger = get_logger(__name__)
 
 
 class _Forgiving:
@@ -54,6 +57,11 @@ class MetricsFile(_Forgiving, CSVLogger):
 class Wandb(_Forgiving, WandbLogger):
     """wandb."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Lightning hands it on though it is None, and wandb warns of it.
+        getattr(self, "_wandb_init", {}).pop("anonymous", None)
+
 
 def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
     """The loggers of a run in a folder whose name is its id.
@@ -63,6 +71,8 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
     """
     loggers: list[Logger] = [MetricsFile(folder, name="logs")]
     if cfg.wandb.enabled:
+        # Offline, all that it says is where its files are, at length.
+        settings = {"settings": {"silent": True}} if cfg.wandb.offline else {}
         try:
             wandb = Wandb(
                 name=cfg.name,
@@ -71,11 +81,14 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
                 offline=cfg.wandb.offline,
                 resume="allow",
                 id=folder.name,
+                **settings,
             )
         except ModuleNotFoundError as error:
             raise MissingPackageError(
                 "wandb.enabled=true needs wandb: pip install 'solo-gedi[wandb]'"
             ) from error
         wandb.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
+        if cfg.wandb.offline and isinstance(files := wandb.experiment.dir, str):
+            logger.info("wandb is offline; later: wandb sync %s", Path(files).parent)
         loggers.append(wandb)
     return loggers

@@ -27,6 +27,7 @@ from solo_gedi.training.callbacks import (
     Triad,
 )
 from solo_gedi.training.job import Job, Run, parse
+from solo_gedi.training.quiet import quiet_solo
 from solo_gedi.training.reference import measure_reference
 
 logger = get_logger(__name__)
@@ -61,7 +62,8 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)
 
     seed_everything(cfg.seed, workers=True, verbose=False)
-    model = build_method(cfg)
+    with quiet_solo():
+        model = build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     cfg = cast("DictConfig", model.cfg)  # with what the method adds, which belongs into args.json
