@@ -17,6 +17,7 @@ class EnergyHead(nn.Module):
         hidden_dim: units of the hidden layer (the paper: 2h on images, 4 on the toy sets).
         num_clusters: number of clusters c, at least 2.
         temperature: tau > 0, by which the logits are divided.
+        batch_norm: normalise the hidden layer over the batch, as the author's later code does.
 
     Raises:
         ValueError: for fewer than two clusters or a temperature that is not positive.
@@ -28,7 +29,13 @@ class EnergyHead(nn.Module):
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, num_clusters: int, temperature: float = 1.0
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        num_clusters: int,
+        temperature: float = 1.0,
+        *,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         if num_clusters < 2:
@@ -37,8 +44,12 @@ class EnergyHead(nn.Module):
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
         # The paper leaves the activation open; a leaky one leaves no unit without a gradient.
+        norm = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
         self.layers = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim), nn.LeakyReLU(0.2), nn.Linear(hidden_dim, num_clusters)
+            nn.Linear(in_dim, hidden_dim),
+            *norm,
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden_dim, num_clusters),
         )
 
     def forward(self, features: Tensor) -> Tensor:

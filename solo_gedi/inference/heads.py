@@ -52,8 +52,10 @@ def build_head(
         raise CheckpointError(f"checkpoint {path} has no projector to take clusters from")
     if energy := part_of(projector, "layers"):
         hidden, in_dim = energy["0.weight"].shape
+        batch_norm = "1.running_mean" in energy
+        clusters = len(energy["3.weight" if batch_norm else "2.weight"])
         temperature = float(kwargs.get("temperature", 1.0))
-        head = EnergyHead(in_dim, hidden, len(energy["2.weight"]), temperature)
+        head = EnergyHead(in_dim, hidden, clusters, temperature, batch_norm=batch_norm)
         check_state(projector, head.state_dict(), path)
         head.load_state_dict(projector)
         return head, "cluster head"

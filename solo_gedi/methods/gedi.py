@@ -64,7 +64,11 @@ class GEDI(BaseMethod):
         kwargs = self.cfg.method_kwargs
         self.sgld, self.input_noise_std = SGLDSettings(**kwargs.sgld), kwargs.input_noise_std
         self.projector = EnergyHead(
-            self.features_dim, kwargs.proj_hidden_dim, kwargs.num_clusters, kwargs.temperature
+            self.features_dim,
+            kwargs.proj_hidden_dim,
+            kwargs.num_clusters,
+            kwargs.temperature,
+            batch_norm=kwargs.use_bn_in_head,
         )
         prior = kwargs.cluster_prior
         self.objective = GEDIObjective(
@@ -163,7 +167,8 @@ class GEDI(BaseMethod):
         samples = self.draw_samples(data) if self.objective.needs_samples else None
         # log p(x) of data and samples, Eq. 6
         out, logits = self._classify(indices, views, targets, batch_idx)
-        densities = {} if samples is None else self._log_densities(data, logits[0], samples)
+        features = out["feats"][0][: len(data)]
+        densities = {} if samples is None else self._log_densities(data, features, samples)
         # L_GEN (Eq. 11), L_INV and L_PRIOR (Eq. 3), weighted as in Eq. 5
         terms = self.objective(**objective_inputs(self.objective, logits, **densities, x=data))
         loss = terms.pop("loss")
@@ -202,20 +207,17 @@ class GEDI(BaseMethod):
         out = super().training_step([indices, [torch.cat(views)], targets], batch_idx)
         return out, out["z"][0].chunk(self.num_views)
 
-    def _log_densities(self, data: Tensor, logits: Tensor, samples: Tensor) -> dict[str, Tensor]:
+    def _log_densities(self, data: Tensor, features: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.
 
-        With batch norm that density is the one of evaluation mode, which the chains follow:
-        in training mode a point's logits depend on its batch.
+        That density is the one of evaluation mode, which the chains follow: under batch norm a
+        point's logits depend, in training mode, on its batch. The data's `features` are used where
+        they don't.
         """
-        if not self.mixes_batch:
-            return {
-                "data_log_density": log_density(logits),
-                "sample_log_density": self.log_density(samples),
-            }
-        with evaluation_mode(self.backbone):
-            both = self.log_density(torch.cat([data, samples]))
-        of_data, of_samples = both.split([len(data), len(samples)])
+        with evaluation_mode(self.backbone, self.projector):
+            of_samples = self.log_density(samples)
+            mixed = self.mixes_batch
+            of_data = self.log_density(data) if mixed else log_density(self.projector(features))
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 
     def _log_step(

@@ -32,6 +32,7 @@ class MethodKwargs:
 
     Attributes:
         proj_hidden_dim: units of the head's hidden layer.
+        use_bn_in_head: batch norm in the head's hidden layer.
         num_clusters: clusters c; null takes the number of classes.
         cluster_prior: p(y), c probabilities that the prior term asks the clusters to be used with;
             null: all alike.
@@ -46,6 +47,7 @@ class MethodKwargs:
     """
 
     proj_hidden_dim: int = 256
+    use_bn_in_head: bool = False
     num_clusters: int | None = None
     cluster_prior: list[float] | None = None
     temperature: float = 1.0

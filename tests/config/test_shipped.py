@@ -132,7 +132,7 @@ def test_numbers_are_the_papers(which):
 
 @pytest.mark.parametrize("which", [*FULL_SIZE, "cifar dataset=cifar100", "fashion dataset=mnist"])
 def test_image_recipe_departs_from_the_papers_loss_in_what_it_names(which):
-    """The prior summed over the clusters, and an L2 on the energies where there is GEN."""
+    """Batch norm in the head, the prior summed over the clusters, and an L2 on the energies."""
     suite, *overrides = which.split()
     letter, recipe = (load(f"{suite}/{name}", *overrides) for name in ("gedi_paper", "gedi"))
     clusters = 100 if "dataset=cifar100" in overrides else 10
@@ -141,6 +141,7 @@ def test_image_recipe_departs_from_the_papers_loss_in_what_it_names(which):
     changed = differences(letter, recipe)
     assert changed.pop("name")
     assert changed.pop("method_kwargs.weights.prior") == (weights.prior, clusters * weights.prior)
+    assert changed.pop("method_kwargs.use_bn_in_head") == (False, True)
     assert changed.pop("method_kwargs.energy_l2") == (0, 0.02)
     assert changed.pop("divergence") == ({"policy": "ignore"}, None)
     assert not changed

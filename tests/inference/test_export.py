@@ -12,6 +12,7 @@ import torch
 
 import solo_gedi as sg
 from solo_gedi.backbones import build_backbone
+from solo_gedi.core import EnergyHead
 from solo_gedi.errors import CheckpointError, ConfigError, MissingPackageError
 from solo_gedi.inference import Model, export, load
 from solo_gedi.inference.exported import SHIPPED
@@ -36,6 +37,18 @@ def test_a_model_comes_back_as_it_was(trained, method):
     x = inputs(model)
     torch.testing.assert_close(again.typicality(x), model.typicality(x))
     assert again.transform.transforms[-1].mean == model.transform.transforms[-1].mean
+
+
+def test_a_head_with_batch_norm_comes_back_in_evaluation_mode(untrained):
+    model = untrained("energy_resnet8", width=8)
+    model.head = EnergyHead(8, 16, 5, temperature=1.0, batch_norm=True)
+    with torch.no_grad():  # statistics of its own
+        model.head.train()(3 + torch.randn(50, 8))
+    model.eval()
+    export(model, "out")
+    again, x = load("out"), inputs(model)
+    torch.testing.assert_close(again(x), model(x))
+    torch.testing.assert_close(again(x[:1]).scores, model(x).scores[:1])
 
 
 def test_points_come_back_too():

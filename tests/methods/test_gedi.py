@@ -89,8 +89,8 @@ def test_without_the_invariance_term_the_second_view_is_not_looked_at(build):
     good = batch()
     good[1][1] = torch.full_like(good[1][1], torch.nan)
     assert model.training_step(good, 0).isfinite()
-    # one pass for the view and one for the samples
-    assert calls == {"backbone": 2, "projector": 2}
+    # one pass for the view; those of the samples are in evaluation mode
+    assert calls == {"backbone": 1, "projector": 1}
 
 
 def test_online_classifier_teaches_neither_backbone_nor_head(build):
@@ -131,19 +131,25 @@ def test_sampler_moves_chains_in_sample_space_towards_higher_density(build):
     torch.testing.assert_close(model.sample_space.to_input(buffer.chains), expected)
 
 
+@pytest.mark.parametrize("where", ["backbone", "head"])
 def test_with_batch_norm_data_and_samples_share_the_density_of_evaluation_mode(
-    build_with_batch_norm,
+    build, build_with_batch_norm, where
 ):
-    model = build_with_batch_norm("method_kwargs.input_noise_std=0").train()
-    twin, data, drawn = copy.deepcopy(model), batch(channels=3), []
+    if where == "backbone":
+        model = build_with_batch_norm("method_kwargs.input_noise_std=0").train()
+    else:
+        model = build(method_kwargs={"input_noise_std": 0, "use_bn_in_head": True}).train()
+        assert any(isinstance(layer, torch.nn.BatchNorm1d) for layer in model.projector.modules())
+    twin, drawn = copy.deepcopy(model), []
+    data = batch(channels=3 if where == "backbone" else 1)
     draw = model.draw_samples
     model.draw_samples = lambda like: drawn.append(draw(like)) or drawn[0]
     model.training_step(data, 0)
     assert all(module.training for module in model.modules())
 
     with torch.no_grad():
-        for view in data[1]:
-            twin(view)
+        for views in data[1] if where == "backbone" else [torch.cat(data[1])]:
+            twin(views)
     for (name, own), other in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert torch.equal(own, other), f"the samples have entered {name}"
 
