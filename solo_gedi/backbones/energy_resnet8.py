@@ -1,5 +1,6 @@
 """The paper's 8-layer residual network without normalisation (Table 4)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,9 +22,23 @@ class PooledConv2d(nn.Conv2d):
         True
     """
 
+    _held: Tensor | None = None
+
+    def hold(self, on: bool) -> None:
+        """Keep the 4x4 kernel of today's weights for evaluation mode, or drop it again.
+
+        Args:
+            on: whether to keep it; see `core.constant_weights`.
+        """
+        with torch.no_grad():
+            self._held = self._kernel() if on else None
+
+    def _kernel(self) -> Tensor:
+        return F.avg_pool2d(self.weight, 2, stride=1, padding=1)
+
     def forward(self, input: Tensor) -> Tensor:
         """(n, in_channels, h, w) -> (n, out_channels, h // 2, w // 2)."""
-        kernel = F.avg_pool2d(self.weight, 2, stride=1, padding=1)
+        kernel = self._kernel() if self.training or self._held is None else self._held
         return F.conv2d(input, kernel, self.bias, stride=2, padding=1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from solo_gedi.errors import CheckpointError, reason
 
+_LABEL = re.compile(r"-ep=(\d+)(?:-batch=(\d+))?\.ckpt$")
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DDP, torch.compile and others' modules
 
 
@@ -217,7 +219,7 @@ def of_run(path: str | Path) -> Path:
 
 
 def last(folder: Path) -> Path | None:
-    """The checkpoint of the last epoch in a run's folder.
+    """The checkpoint in a run's folder that is furthest.
 
     Args:
         folder: of the run.
@@ -228,17 +230,64 @@ def last(folder: Path) -> Path | None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for epoch in (2, 10):
-        ...         Path(folder, f"gedi-ep={epoch}.ckpt").touch()
+        ...     for label in ("ep=2", "ep=10", "ep=10-batch=7"):
+        ...         Path(folder, f"gedi-{label}.ckpt").touch()
         ...     last(Path(folder)).name
         'gedi-ep=10.ckpt'
     """
-    numbered = (path for path in folder.glob("*-ep=*.ckpt") if _epoch(path).isdecimal())
-    return max(numbered, key=epoch_of, default=None)
+    named = (path for path in folder.glob("*-ep=*.ckpt") if _LABEL.search(path.name))
+    return max(named, key=progress, default=None)
+
+
+def progress(path: Path) -> tuple[int, int]:
+    """How far a checkpoint is, by its name.
+
+    Args:
+        path: of a checkpoint, as `last` finds it.
+
+    Returns:
+        The epochs that are done, and the batches of the next one.
+
+    Raises:
+        CheckpointError: if the name does not say it.
+
+    Example:
+        >>> progress(Path("gedi-digits-20260102-ep=7.ckpt"))
+        (8, 0)
+        >>> progress(Path("gedi-digits-20260102-ep=7-batch=30.ckpt"))
+        (7, 30)
+    """
+    found = _LABEL.search(path.name)
+    if found is None:
+        raise CheckpointError(f"{path} is not called *-ep=N.ckpt, as a run's checkpoints are")
+    epoch, batches = int(found[1]), int(found[2] or 0)
+    return (epoch, batches) if batches else (epoch + 1, 0)
+
+
+def epochs_of(checkpoint: Mapping[str, Any]) -> float:
+    """How many epochs a checkpoint has been trained for, by its content.
+
+    Args:
+        checkpoint: as `read` gives it.
+
+    Returns:
+        A whole number; with hundredths where the run was stopped within an epoch.
+
+    Example:
+        >>> epochs_of({"epoch": 7})
+        8
+    """
+    epoch, loops = checkpoint.get("epoch", -1), checkpoint.get("loops", {}).get("fit_loop", {})
+    current = loops.get("epoch_progress", {}).get("current", {})
+    length = checkpoint.get("batches_per_epoch")
+    if length and current.get("ready", 0) > current.get("processed", 0):
+        done = loops["epoch_loop.batch_progress"]["current"]["completed"]
+        return round(epoch + done / length, 2)
+    return epoch + 1
 
 
 def epoch_of(path: Path) -> int:
-    """The epoch in a checkpoint's name, from 0.
+    """The last epoch that a checkpoint has done, from 0; -1 within the first.
 
     Args:
         path: of a checkpoint, as `last` finds it.
@@ -247,8 +296,4 @@ def epoch_of(path: Path) -> int:
         >>> epoch_of(Path("gedi-digits-20260102-ep=7.ckpt"))
         7
     """
-    return int(_epoch(path))
-
-
-def _epoch(path: Path) -> str:
-    return path.stem.rpartition("=")[2]
+    return progress(path)[0] - 1

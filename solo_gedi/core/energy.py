@@ -8,6 +8,9 @@ from torch import Tensor, nn
 # (n, ...) -> (n,): log p of n points up to a constant; or (n, k, ...) -> (n, k) for k networks.
 LogDensity = Callable[[Tensor], Tensor]
 
+# The same points -> their log p, and its gradient in them, both without a graph.
+InputGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 class EnergyHead(nn.Module):
     """The discriminative head f of Eq. 6: one hidden layer, then one logit per cluster.
@@ -106,6 +109,55 @@ def input_gradient(log_density_fn: LogDensity, x: Tensor) -> tuple[Tensor, Tenso
         log_p = log_density_fn(x)
         (grad,) = torch.autograd.grad(log_p.sum(), x)
     return log_p.detach(), grad
+
+
+def functional_gradient(log_density_fn: LogDensity) -> InputGradient:
+    """What `input_gradient` computes, as a function that `torch.compile` turns into one graph.
+
+    Its graph has no gradients of weights. Compiled from the density, those would be in it, to be
+    computed at every step and thrown away.
+
+    Args:
+        log_density_fn: see `input_gradient`.
+
+    Returns:
+        A function of x, to be called without gradients: log p(x) and grad_x log p(x).
+
+    Example:
+        >>> gradient = functional_gradient(lambda x: -0.5 * x.square().sum(1))
+        >>> gradient(torch.tensor([[3.0, 4.0]]))
+        (tensor([-12.5000]), tensor([[-3., -4.]]))
+    """
+
+    def summed(x: Tensor) -> tuple[Tensor, Tensor]:
+        log_p = log_density_fn(x)
+        return log_p.sum(), log_p
+
+    def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
+        grad, log_p = torch.func.grad(summed, has_aux=True)(x)
+        return log_p, grad
+
+    return gradient
+
+
+def compiled_gradient(log_density_fn: LogDensity) -> InputGradient:
+    """`input_gradient`, compiled by `torch.compile` at its first call.
+
+    Args:
+        log_density_fn: see `input_gradient`.
+    """
+    compiled, traced = torch.compile(functional_gradient(log_density_fn)), False
+
+    def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal traced
+        with torch.inference_mode(False), torch.no_grad():
+            x = x.clone() if x.is_inference() else x
+            if not traced:
+                log_density_fn(x)  # makes constants that are made once, for the graph to find
+                traced = True
+            return compiled(x)
+
+    return gradient
 
 
 def input_score(log_p: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The precision that the sampler's network runs in, chosen by measurement."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -67,7 +67,9 @@ def gradient_cosine(
     return float(F.cosine_similarity(exact.flatten(chains), other.flatten(chains), dim=-1).mean())
 
 
-def choose_precision(log_density_fn: LogDensity, x: Tensor) -> tuple[str, str]:
+def choose_precision(
+    log_density_fn: LogDensity, x: Tensor, run: Callable[[str], object] | None = None
+) -> tuple[str, str]:
     """Measure which precision the sampler should run in.
 
     bf16 if it is at least 1.2 times as fast as fp32 and the mean cosine between their gradients is
@@ -76,6 +78,7 @@ def choose_precision(log_density_fn: LogDensity, x: Tensor) -> tuple[str, str]:
     Args:
         log_density_fn: (n, ...) -> (n,), log p up to a constant.
         x: (n, ...) points to measure at, on the device to measure.
+        run: what is timed, called with "fp32" or "bf16"; one `input_gradient` when None.
 
     Returns:
         "fp32" or "bf16", and the reason as a phrase.
@@ -87,7 +90,13 @@ def choose_precision(log_density_fn: LogDensity, x: Tensor) -> tuple[str, str]:
     """
     if not has_bf16(x.device):
         return "fp32", "this processor has no bf16"
-    speedup, cosine = _speedup(log_density_fn, x), gradient_cosine(log_density_fn, x)
+
+    def one_gradient(name: str) -> None:
+        with network_precision(x.device, DTYPES[name]):
+            input_gradient(log_density_fn, x)
+
+    speedup = _speedup(run or one_gradient, x.device)
+    cosine = gradient_cosine(log_density_fn, x)
     chosen = "bf16" if speedup >= MIN_SPEEDUP and cosine >= MIN_COSINE else "fp32"
     return chosen, f"bf16 is {speedup:.2f} times as fast, cosine of the gradients {cosine:.4f}"
 
@@ -113,21 +122,16 @@ def has_bf16(device: torch.device) -> bool:
     return True
 
 
-def _speedup(log_density_fn: LogDensity, x: Tensor) -> float:
+def _speedup(run: Callable[[str], object], device: torch.device) -> float:
     """Time of float32 over that of bfloat16, each the best of five interleaved runs.
 
     The best, since other programs can only slow a run down.
     """
     seconds: dict[str, list[float]] = {name: [] for name in DTYPES}
     for _ in range(6):
-        for name, dtype in DTYPES.items():
-            seconds[name].append(_seconds(log_density_fn, x, dtype))
+        for name, measured in seconds.items():
+            start = time.perf_counter()
+            run(name)
+            torch.zeros(1, device=device).item()  # waits for the device
+            measured.append(time.perf_counter() - start)
     return min(seconds["fp32"][1:]) / min(seconds["bf16"][1:])
-
-
-def _seconds(log_density_fn: LogDensity, x: Tensor, dtype: torch.dtype) -> float:
-    start = time.perf_counter()
-    with network_precision(x.device, dtype):
-        _, gradient = input_gradient(log_density_fn, x)
-    gradient.sum().item()  # waits for the device
-    return time.perf_counter() - start

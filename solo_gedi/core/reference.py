@@ -59,7 +59,7 @@ class Reference:
         found = np.interp(log_density.detach().double().cpu().numpy(), self.log_density, shares)
         return torch.from_numpy(found).float()
 
-    def write(self, folder: Path, checkpoint: str, epochs: int) -> Path:
+    def write(self, folder: Path, checkpoint: str, epochs: float) -> Path:
         """Keep it in a run's folder.
 
         Args:
@@ -76,7 +76,7 @@ class Reference:
         return folder / NAME
 
 
-def read_reference(checkpoint: Path, epochs: int) -> Reference | None:
+def read_reference(checkpoint: Path, epochs: float) -> Reference | None:
     """The reference that lies beside a checkpoint.
 
     Args:

@@ -25,9 +25,6 @@ class ReplayBuffer:
         device: where the chains live.
         generator: source of all randomness, on the same device; PyTorch's global one when None.
 
-    Attributes:
-        chains: (size, *sample_shape), without gradient.
-
     Raises:
         ValueError: for a size below 1 or a probability outside [0, 1].
 
@@ -58,6 +55,7 @@ class ReplayBuffer:
         self.device = torch.device(device or "cpu")
         self.generator = generator
         self._init_fn = init_fn
+        self._arriving: tuple[Tensor, Tensor, Callable[[], None]] | None = None
         # Outside any inference_mode, whose tensors could not be written to later.
         with torch.inference_mode(False):
             self.chains = self._fresh(size)
@@ -65,9 +63,33 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return len(self.chains)
 
-    def restart(self) -> None:
-        """Start every chain afresh."""
-        self.chains = self._fresh(len(self))
+    @property
+    def chains(self) -> Tensor:
+        """(size, *sample_shape), without gradient."""
+        self._settle()
+        return self._chains
+
+    @chains.setter
+    def chains(self, chains: Tensor) -> None:
+        self._arriving, self._chains = None, chains
+
+    def _settle(self) -> None:
+        """Put chains that are on their way from a GPU into their slots."""
+        if self._arriving is not None:
+            (slots, moved, wait), self._arriving = self._arriving, None
+            wait()
+            self._chains[slots] = moved
+
+    def restart(self, chains: Tensor | None = None) -> None:
+        """Start every chain afresh, or from a copy of others.
+
+        Args:
+            chains: (size, *sample_shape), on any device.
+        """
+        if chains is None:
+            self.chains = self._fresh(len(self))
+        else:
+            self.chains = chains.to(self.device, copy=True)
 
     def _fresh(self, n: int) -> Tensor:
         return self._init_fn((n, *self.sample_shape), generator=self.generator, device=self.device)
@@ -106,9 +128,15 @@ class ReplayBuffer:
 
         Args:
             slots: (n,), as `draw` returned them.
-            chains: (n, *sample_shape); stored without their graph.
+            chains: (n, *sample_shape), on any device; stored without their graph. From a GPU to
+                the CPU nothing is waited for before the chains are looked at again.
         """
-        self.chains[slots] = chains.detach()
+        if chains.device == self.device:
+            self.chains[slots] = chains.detach()
+        else:
+            moved, wait = _to_host(chains.detach())
+            self._settle()
+            self._arriving = slots, moved, wait
 
     def state_dict(self) -> dict[str, Any]:
         """`chains`, on the CPU, and the `generator`'s state; tensors and builtins only."""
@@ -129,7 +157,7 @@ class ReplayBuffer:
         if saved != own:
             raise ValueError(f"the saved replay buffer has shape {saved}, this one {own}")
         with torch.inference_mode(False):
-            self.chains = state["chains"].to(self.device, copy=True)
+            self.chains.copy_(state["chains"])
         generator, same_device = state["generator"], state["device"] == self.device.type
         if self.generator is not None and generator is not None and same_device:
             self.generator.set_state(generator.cpu())
@@ -156,3 +184,30 @@ class ReplayBuffer:
             dealt = torch.cat([state["chains"] for state in states])[process::processes]
             kept = dealt[: len(self)].to(self.device)
             self.write(torch.arange(len(kept), device=self.device), kept)
+
+
+def to_device(chains: Tensor, device: torch.device) -> Tensor:
+    """Chains on a device; a copy from the CPU to a GPU is not waited for.
+
+    Args:
+        chains: (n, ...), on any device.
+        device: where they are needed.
+
+    Example:
+        >>> to_device(torch.zeros(3, 2), torch.device("cpu")).shape
+        torch.Size([3, 2])
+    """
+    if device.type == "cuda" and chains.device.type == "cpu":
+        return chains.pin_memory().to(device, non_blocking=True)
+    return chains.to(device)
+
+
+def _to_host(chains: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    """Chains on the CPU, and what waits until they are there."""
+    if chains.device.type != "cuda":
+        return chains.cpu(), lambda: None
+    moved = torch.empty(chains.shape, dtype=chains.dtype, pin_memory=True)
+    moved.copy_(chains, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(chains.device))
+    return moved, arrived.synchronize

@@ -1,19 +1,22 @@
 """The sampler of Algorithm 1: persistent SGLD chains with all that they need to continue."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-from solo_gedi.core.energy import LogDensity
+from solo_gedi.core.cuda_graph import GraphedLoop, Loop
+from solo_gedi.core.energy import InputGradient, LogDensity, compiled_gradient
 from solo_gedi.core.precision import DTYPES, choose_precision
 from solo_gedi.core.processes import gather, get_logger
-from solo_gedi.core.replay_buffer import ReplayBuffer
-from solo_gedi.core.sgld import chain_norms, sample_sgld
+from solo_gedi.core.replay_buffer import ReplayBuffer, to_device
+from solo_gedi.core.sgld import chain_norms, constant_weights, sample_sgld
 
 logger = get_logger(__name__)
+
+ON_GRAPHS = "cuda"  # the kind of device whose draws are graphs
 
 
 @dataclass
@@ -31,7 +34,10 @@ class SGLDSettings:
         precision: of the network in the sampler: fp32, bf16, or auto, which on a processor with
             bf16 measures both at the first draw, and takes bf16 where it is faster and its
             gradients have fp32's direction.
-        compile: whether the method compiles the energy that it samples from with torch.compile.
+        compile: whether the score is compiled with torch.compile; on CUDA, whether a draw also is
+            one CUDA graph.
+        buffer_device: where the chains are kept: null, with the model, or cpu, from where those of
+            a draw are copied to the model and back.
 
     Example:
         >>> SGLDSettings(num_steps=10, step_size=5e-5).noise_std
@@ -47,6 +53,7 @@ class SGLDSettings:
     clip_samples: bool = False
     precision: str = "auto"
     compile: bool = False
+    buffer_device: str | None = None
 
 
 class Sampler:
@@ -56,10 +63,14 @@ class Sampler:
     and the factor of the step size, and saves and restores them together. The networks behind a
     density belong in evaluation mode: see `evaluation_mode`.
 
+    With `settings.compile` the score is compiled, and on CUDA a whole draw is one graph.
+
     Args:
         settings: how chains move; not changed.
         buffer: the chains. A slot may hold one chain of each of k networks, (k, ...).
         box: (low, high) of the sample space, for `settings.clip_samples`.
+        networks: those behind the density, whose weights stay the same during a draw.
+        device: theirs; the buffer's when None.
         gather_distributed: let all processes choose one precision together; all must then draw.
 
     Attributes:
@@ -91,6 +102,8 @@ class Sampler:
         buffer: ReplayBuffer,
         box: tuple[float, float] | None = None,
         *,
+        networks: Sequence[nn.Module] = (),
+        device: torch.device | None = None,
         gather_distributed: bool = False,
     ) -> None:
         if settings.precision not in ("auto", *DTYPES):
@@ -103,6 +116,12 @@ class Sampler:
         self.precision = settings.precision
         self.step_factor = 1.0
         self.watched: dict[str, Tensor] = {}
+        self.networks, self.device = tuple(networks), device or buffer.device
+        self._generator: Generator | None = None  # of the noise, where the buffer's is elsewhere
+        # What moves chains, and what it was made for: the density, the precision, the step size.
+        self._loop: Loop | None = None
+        self._key: tuple[LogDensity, str, float] | None = None
+        self._gradient: tuple[LogDensity, InputGradient] | None = None
 
     @property
     def step_size(self) -> float:
@@ -127,7 +146,8 @@ class Sampler:
 
         Args:
             log_density_fn: (n, ...) -> (n,), log p up to a constant; or (n, k, ...) -> (n, k) for
-                k networks with a chain each in every slot.
+                k networks with a chain each in every slot. One that equals the last draw's is not
+                compiled again.
             n: number of chains, from 1 to the size of the buffer.
 
         Returns:
@@ -136,36 +156,78 @@ class Sampler:
         Raises:
             ValueError: for n outside its range.
         """
-        settings = self.settings
         chains, slots = self.buffer.draw(n)
+        chains = to_device(chains, self.device)
         if self.precision == "auto":
             self.precision = self._measured_precision(log_density_fn, chains)
-        norms: list[Tensor] = []
-
-        def note_norms(step: dict[str, Any]) -> None:
-            norms.append(chain_norms(step["grad"], step["log_density"].dim()))
-
-        samples = sample_sgld(
-            log_density_fn,
-            chains,
-            settings.num_steps,
-            self.step_size,
-            settings.noise_std,
-            max_grad_norm=settings.max_grad_norm,
-            box=self.box,
-            dtype=DTYPES[self.precision],
-            generator=self.buffer.generator,
-            callback=note_norms,
-        )
+        key = (log_density_fn, self.precision, self.step_size)
+        if self._loop is None or key != self._key:
+            self._key, self._loop = key, self._new_loop(log_density_fn, self.precision)
+        samples, norm, size = self._loop(chains, self._noise())
         self.buffer.write(slots, samples)
-        self.watched = {
-            "chain_grad_norm": torch.stack(norms).mean(),
-            "chain_range": samples.abs().amax(),
-        }
+        self.watched = {"chain_grad_norm": norm, "chain_range": size}
         return samples
 
+    def _new_loop(
+        self, log_density_fn: LogDensity, precision: str, num_steps: int | None = None
+    ) -> Loop:
+        """What moves chains: samples, the mean norm of their gradients, their largest value."""
+        settings, step_size = self.settings, self.step_size
+        steps = settings.num_steps if num_steps is None else num_steps
+        gradient_fn = self._compiled(log_density_fn) if settings.compile else None
+
+        def loop(chains: Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
+            norms: list[Tensor] = []
+
+            def note_norms(step: dict[str, Any]) -> None:
+                norms.append(chain_norms(step["grad"], step["log_density"].dim()))
+
+            with constant_weights(*self.networks):
+                samples = sample_sgld(
+                    log_density_fn,
+                    chains,
+                    steps,
+                    step_size,
+                    settings.noise_std,
+                    max_grad_norm=settings.max_grad_norm,
+                    box=self.box,
+                    dtype=DTYPES[precision],
+                    gradient_fn=gradient_fn,
+                    generator=generator,
+                    callback=note_norms,
+                )
+            return samples, torch.stack(norms).mean(), samples.abs().amax()
+
+        graphs = settings.compile and self.device.type == ON_GRAPHS
+        if graphs and self.buffer.generator is not None:
+            return GraphedLoop(loop, self._weights)
+        return loop
+
+    def _weights(self) -> Iterator[Tensor]:
+        for network in self.networks:
+            yield from (*network.parameters(), *network.buffers())
+
+    def _noise(self) -> Generator | None:
+        """Source of a draw's noise, on the networks' device: the buffer's, or seeded by it."""
+        own = self.buffer.generator
+        if self.buffer.device == self.device or own is None:
+            return own
+        if self._generator is None:
+            self._generator = Generator(self.device)
+        seed = torch.randint(2**62, (), generator=own, device=self.buffer.device)
+        return self._generator.manual_seed(int(seed))
+
+    def _compiled(self, log_density_fn: LogDensity) -> InputGradient:
+        if self._gradient is None or self._gradient[0] != log_density_fn:
+            self._gradient = log_density_fn, compiled_gradient(log_density_fn)
+        return self._gradient[1]
+
     def _measured_precision(self, log_density_fn: LogDensity, chains: Tensor) -> str:
-        choice, reason = choose_precision(log_density_fn, chains)
+        loops = {name: self._new_loop(log_density_fn, name, num_steps=1) for name in DTYPES}
+        noise = Generator(self.device)  # the buffer's stays as it is
+        choice, reason = choose_precision(
+            log_density_fn, chains, lambda name: loops[name](chains, noise)
+        )
         choices = gather(choice) if self.gather_distributed else [choice]
         # All processes alike: bf16 only where every one of them found it faster.
         precision = "bf16" if set(choices) == {"bf16"} else "fp32"
@@ -179,13 +241,9 @@ class Sampler:
             chains: (size, *sample_shape) earlier chains to go back to, which are copied; fresh
                 ones when None.
         """
-        buffer = self.buffer
-        if buffer.generator is not None:
-            buffer.generator.manual_seed(buffer.generator.initial_seed() + 7919)
-        if chains is None:
-            buffer.restart()
-        else:
-            buffer.chains = chains.clone()
+        if (generator := self.buffer.generator) is not None:
+            generator.manual_seed(generator.initial_seed() + 7919)
+        self.buffer.restart(chains)
 
     def state_dict(self) -> dict[str, Any]:
         """`buffer`, `precision` and `step_factor`; tensors and builtins only."""

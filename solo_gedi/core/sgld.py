@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from solo_gedi.core.energy import LogDensity, input_gradient
+from solo_gedi.core.energy import InputGradient, LogDensity, input_gradient
 from solo_gedi.core.precision import network_precision
 
 StepCallback = Callable[[dict[str, Any]], None]
@@ -53,6 +54,7 @@ def sample_sgld(
     max_grad_norm: float | None = None,
     box: tuple[float, float] | None = None,
     dtype: torch.dtype = torch.float32,
+    gradient_fn: InputGradient | None = None,
     generator: Generator | None = None,
     callback: StepCallback | None = None,
 ) -> Tensor:
@@ -70,6 +72,8 @@ def sample_sgld(
         max_grad_norm: a chain's longer gradients are shortened to this, above 0. Not in the paper.
         box: (low, high) that the chains are clipped to after every move. Not in the paper.
         dtype: the network's precision, see `network_precision`; the chains keep x's.
+        gradient_fn: log p and its gradient, as by `compiled_gradient`; `input_gradient` of
+            `log_density_fn` when None.
         generator: source of the noise; the same state gives the same chains.
         callback: called after each move with `step` (from 0), `x` (after the move), and
             `log_density` and `grad` (before it).
@@ -84,9 +88,10 @@ def sample_sgld(
         tensor([[1., 1.]])
     """
     x = x.detach()
+    gradient_fn = gradient_fn or partial(input_gradient, log_density_fn)
     with network_precision(x.device, dtype), torch.no_grad():
         for step in range(num_steps):
-            log_p, grad = input_gradient(log_density_fn, x)
+            log_p, grad = gradient_fn(x)
             if max_grad_norm is not None:
                 grad = clip_norm(grad, max_grad_norm, log_p.dim())
             x = langevin_step(x, grad, step_size, noise_std, generator)
@@ -160,6 +165,30 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def constant_weights(*modules: nn.Module) -> Iterator[None]:
+    """Let layers compute once, for many passes, what depends on their weights alone.
+
+    Inside, the weights must stay as they are. Only layers in evaluation mode make use of it, so
+    that training's gradients stay whole. A layer takes part by a method `hold(bool)`.
+
+    Args:
+        modules: networks that are about to run in evaluation mode.
+
+    Example:
+        >>> with constant_weights(nn.Linear(2, 3)):  # has nothing to compute
+        ...     pass
+    """
+    layers: list[Any] = [m for root in modules for m in root.modules() if hasattr(m, "hold")]
+    try:
+        for layer in layers:
+            layer.hold(True)
+        yield
+    finally:
+        for layer in layers:
+            layer.hold(False)
 
 
 def mixes_batch(network: nn.Module) -> bool:

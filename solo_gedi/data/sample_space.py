@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,13 +12,19 @@ def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
     return _constant(values, like.dim(), like.dtype, like.device)
 
 
-@cache
+# Made once: a copy to a GPU at every step of the sampler would wait for it every time.
+_constants: dict[tuple, Tensor] = {}
+
+
 def _constant(
     values: tuple[float, ...], dims: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    # Made once: a copy to a GPU at every step of the sampler would wait for it every time.
-    with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device).view(-1, *[1] * (dims - 2))
+    key = values, dims, dtype, device
+    if key not in _constants:
+        with torch.inference_mode(False):
+            made = torch.tensor(values, dtype=dtype, device=device)
+        _constants[key] = made.view(-1, *[1] * (dims - 2))
+    return _constants[key]
 
 
 @dataclass(frozen=True)

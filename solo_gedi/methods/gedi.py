@@ -22,12 +22,14 @@ from solo_gedi.core import (
     objective_inputs,
     saved_sampler,
 )
-from solo_gedi.core.energy import LogDensity
-from solo_gedi.core.processes import gather, rank, world_size
+from solo_gedi.core.memory import GIB, room
+from solo_gedi.core.processes import gather, get_logger, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, build_transform, normalization
 from solo_gedi.methods.kwargs import MethodKwargs, with_defaults
+
+logger = get_logger(__name__)
 
 
 class GEDI(BaseMethod):
@@ -80,12 +82,6 @@ class GEDI(BaseMethod):
         )
         self.sample_space = sample_space(self.cfg)
         self.mixes_batch = mixes_batch(self.backbone)
-        self._sampled_log_density: LogDensity = self._input_log_density
-        if self.sgld.compile:
-            # CUDA graphs where there is CUDA: a step of SGLD is many small kernels.
-            self._sampled_log_density = torch.compile(
-                self._input_log_density, mode="reduce-overhead"
-            )
         self.sampler: Sampler | None = None
         # Of a checkpoint, until the first step.
         self._saved_sampler: dict[str, Any] = saved_sampler({})
@@ -135,10 +131,7 @@ class GEDI(BaseMethod):
 
     def log_density(self, samples: Tensor) -> Tensor:
         """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
-        return self._input_log_density(self.sample_space.to_input(samples))
-
-    def _input_log_density(self, x: Tensor) -> Tensor:
-        return log_density(self.projector(self.backbone(x)))
+        return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
 
     @property
     def replay_buffer(self) -> ReplayBuffer | None:
@@ -189,12 +182,8 @@ class GEDI(BaseMethod):
         """
         if self.sampler is None:
             self.sampler = self._new_sampler(like)
-
-        def density(samples: Tensor) -> Tensor:
-            return self._sampled_log_density(self.sample_space.to_input(samples))
-
         with evaluation_mode(self.backbone, self.projector):
-            return self.sampler.draw(density, len(like))
+            return self.sampler.draw(self.log_density, len(like))
 
     def _classify(
         self, indices: Tensor, views: list[Tensor], targets: Tensor, batch_idx: int
@@ -240,23 +229,46 @@ class GEDI(BaseMethod):
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
 
     def _new_sampler(self, like: Tensor) -> Sampler:
-        """The sampler on the device of points (n, ...), with what a checkpoint has brought back."""
+        """The sampler on the device of points (n, ...), with what a checkpoint has brought back.
+
+        Raises:
+            ConfigError: if there is not enough memory for the chains.
+        """
         settings, space = self.sgld, self.sample_space
-        generator = torch.Generator(like.device)
+        home = torch.device(settings.buffer_device or like.device)
+        self._check_memory(4 * settings.buffer_size * like[0].numel(), home)
+        generator = torch.Generator(home)
         generator.manual_seed(torch.initial_seed() % 2**32 + rank())
         buffer = ReplayBuffer(
             settings.buffer_size,
             like.shape[1:],
             settings.reinit_prob,
             space.uniform,
-            device=like.device,
+            device=home,
             generator=generator,
         )
-        sampler = Sampler(settings, buffer, space.box, gather_distributed=True)
+        networks = self.backbone, self.projector
+        sampler = Sampler(
+            *(settings, buffer, space.box),
+            networks=networks,
+            device=like.device,
+            gather_distributed=True,
+        )
         sampler.load_state_dict(self._saved_sampler)
         buffer.load_state_dicts(self._saved_buffers, rank(), world_size())
         self._saved_buffers = []
         return sampler
+
+    def _check_memory(self, needed: int, device: torch.device) -> None:
+        size, free = self.sgld.buffer_size, room(device)
+        taken = f"{needed / GIB:.2f} GiB on {device}"
+        if free is not None and needed > free:
+            elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
+            raise ConfigError(
+                f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where "
+                f"{free / GIB:.2f} GiB are free; set a smaller one{elsewhere}"
+            )
+        logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Bound the weights' singular values, if `max_spectral_norm` is set."""

@@ -127,6 +127,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
             )
         },
         "sgld.precision": (sgld.precision in ("auto", *DTYPES), "auto, fp32 or bf16"),
+        "sgld.buffer_device": (sgld.buffer_device in (None, "cpu"), "cpu, or null"),
     }
     for key, (holds, rule) in bounds.items():
         if not holds:

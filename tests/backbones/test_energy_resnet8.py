@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from solo_gedi.backbones import EnergyResNet8
 from solo_gedi.backbones.energy_resnet8 import PooledConv2d
+from solo_gedi.core.sgld import constant_weights
 
 
 def count(model):
@@ -101,3 +102,30 @@ def test_weights_start_as_xavier_with_the_gain_of_relu_but_for_the_first():
         bound = gain * math.sqrt(6 / (k * k * (in_channels + out_channels)))
         assert 0.9 * bound < conv.weight.abs().max() <= bound
         assert not conv.bias.any()
+
+
+def test_kernels_that_are_held_serve_evaluation_alone(monkeypatch):
+    torch.manual_seed(0)
+    network, x = EnergyResNet8(width=4), torch.randn(2, 3, 8, 8)
+    pools, kernel = [], PooledConv2d._kernel
+    monkeypatch.setattr(PooledConv2d, "_kernel", lambda layer: pools.append(layer) or kernel(layer))
+    expected = network.eval()(x)
+    assert len(pools) == 2
+    with constant_weights(network):
+        for _ in range(3):
+            torch.testing.assert_close(network(x), expected, rtol=0, atol=0)
+        assert len(pools) == 4, "once for each layer"
+        # Training's gradients go through the kernel.
+        network.train()(x).sum().backward()
+        assert network.blocks[0].conv2.weight.grad.any()
+    network.eval()
+    with torch.no_grad():
+        network.blocks[0].conv2.weight.add_(1)
+    assert not torch.allclose(network(x), expected), "nothing is kept"
+
+
+def test_kernels_are_dropped_when_a_draw_fails():
+    network = EnergyResNet8(width=4).eval()
+    with pytest.raises(ZeroDivisionError), constant_weights(network):
+        1 / 0  # noqa: B018
+    assert all(block.conv2._held is None for block in network.blocks[:2])

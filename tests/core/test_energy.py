@@ -1,10 +1,16 @@
 import math
+from functools import partial
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
+from solo_gedi.backbones import EnergyResNet8
 from solo_gedi.core import EnergyHead, input_gradient, input_score, log_density
+from solo_gedi.core.energy import compiled_gradient, functional_gradient
+from solo_gedi.data import SampleSpace
 
 
 def test_log_density_is_the_log_of_the_summed_exponentials():
@@ -124,3 +130,49 @@ def test_head_keeps_single_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head(torch.randn(5, 3)).dtype == torch.float32
     assert head.double()(torch.randn(5, 3, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.fixture
+def density():
+    """Log p by a network of convolutions and a head, in the space of samples."""
+    torch.manual_seed(0)
+    network, head = EnergyResNet8(width=8).eval(), EnergyHead(8, 16, 5)
+    space = SampleSpace.of_images((0.4,) * 3, (0.2,) * 3)
+    return lambda x: log_density(head(network(space.to_input(x))))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_a_compiled_gradient_is_one_graph_without_gradients_of_weights(density, monkeypatch, mode):
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return make_boxed_func(graph.forward)
+
+    compiled = partial(torch.compile, backend=aot_autograd(fw_compiler=backend), fullgraph=True)
+    monkeypatch.setattr(torch, "compile", compiled)
+    gradient = compiled_gradient(density)
+    for _ in range(2):
+        with mode():
+            x = torch.rand(4, 3, 8, 8)
+            log_p, grad = gradient(x)
+            torch.testing.assert_close((log_p, grad), input_gradient(density, x))
+        assert not log_p.requires_grad
+    (graph,) = graphs
+    calls = [node for node in graph.graph.nodes if node.op == "call_function"]
+    backward = torch.ops.aten.convolution_backward.default
+    wanted = [node.args[-1] for node in calls if node.target == backward]
+    assert wanted == [[True, False, False]] * 9  # of the input, not of weight and bias
+    assert len(calls) < 100
+
+
+def test_a_functional_gradient_is_that_of_stacked_networks_too():
+    torch.manual_seed(0)
+    heads, x = [EnergyHead(2, 8, 3) for _ in range(4)], torch.randn(6, 4, 2)
+
+    def log_p(x):
+        return torch.stack([log_density(head(x[:, k])) for k, head in enumerate(heads)], 1)
+
+    with torch.no_grad():
+        torch.testing.assert_close(functional_gradient(log_p)(x), input_gradient(log_p, x))

@@ -63,7 +63,7 @@ def precisions(choices, **options):
     """What a sampler runs in whose process has measured each of some choices."""
     chosen = []
     for choice in choices:
-        sampler.choose_precision = lambda fn, x, choice=choice: (choice, "it was told so")
+        sampler.choose_precision = lambda fn, x, run, choice=choice: (choice, "it was told so")
         buffer = ReplayBuffer(4, (2,), 0.05, torch.rand)
         drawn = Sampler(SGLDSettings(num_steps=1), buffer, **options)
         drawn.draw(lambda x: -x.square().sum(1), 2)

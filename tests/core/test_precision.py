@@ -115,6 +115,18 @@ def test_chooses_what_is_faster_and_right(log_p, change, chosen, monkeypatch):
     assert "times as fast" in why
 
 
+def test_what_will_run_is_timed(log_p, monkeypatch):
+    """A compiled loop, say, whose speed need not be that of one gradient."""
+    monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: True)
+    quick = slower(log_p, in_bf16)  # in fp32
+
+    def run(name):
+        time.sleep(0.02 if name == "fp32" else 0)
+
+    assert choose_precision(quick, torch.ones(4, 8), run)[0] == "bf16"
+    assert choose_precision(quick, torch.ones(4, 8))[0] == "fp32"
+
+
 def test_a_processor_without_bf16_is_not_measured(log_p, monkeypatch):
     monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: False)
     monkeypatch.setattr("solo_gedi.core.precision.input_gradient", None)

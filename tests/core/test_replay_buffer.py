@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from solo_gedi.core import ReplayBuffer
+from solo_gedi.core import ReplayBuffer, replay_buffer
 
 
 def seeded(seed):
@@ -270,3 +270,41 @@ def test_no_saved_state_leaves_a_buffer_as_it_is():
     before = buffer.chains.clone()
     buffer.load_state_dicts([])
     assert torch.equal(buffer.chains, before)
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    device = torch.device("cuda", 0)
+
+
+def test_chains_from_a_gpu_are_waited_for_when_they_are_looked_at(monkeypatch):
+    """By a copy that arrives when it is waited for."""
+    waits = []
+
+    def to_host(chains):
+        moved = torch.full(chains.shape, float("nan"))
+
+        def wait():
+            waits.append(len(chains))
+            moved.copy_(chains.as_subclass(torch.Tensor))
+
+        return moved, wait
+
+    monkeypatch.setattr(replay_buffer, "_to_host", to_host)
+    buffer, twin = random_buffer(), random_buffer()
+    for value, n in ((1.0, 3), (2.0, 4), (3.0, 2)):
+        chains, slots = buffer.draw(n)
+        same, _ = twin.draw(n)
+        assert torch.equal(chains, same), "what was written before has arrived"
+        buffer.write(slots, torch.full((n, 2), value).as_subclass(OnGPU))
+        twin.write(slots, torch.full((n, 2), value))
+        assert len(waits) == int(value) - 1
+    assert torch.equal(buffer.state_dict()["chains"], twin.chains)
+    assert waits == [3, 4, 2]
+    buffer.write(torch.tensor([0, 1]), torch.zeros(2, 2).as_subclass(OnGPU))
+    buffer.write(torch.tensor([2, 3]), torch.ones(2, 2).as_subclass(OnGPU))
+    assert buffer.chains[:4].sum(1).tolist() == [0, 0, 2, 2]
+    buffer.write(torch.tensor([0]), torch.ones(1, 2).as_subclass(OnGPU))
+    buffer.restart(torch.zeros(10, 2))
+    assert not buffer.chains.any(), "what was on its way is given up with the rest"

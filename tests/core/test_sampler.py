@@ -1,10 +1,12 @@
 import io
 import logging
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from solo_gedi.backbones import EnergyResNet8
 from solo_gedi.core import (
     EnergyHead,
     ReplayBuffer,
@@ -117,7 +119,7 @@ def test_a_precision_that_the_settings_name_is_kept_over_a_saved_one(own, after)
 def test_precision_is_measured_at_the_first_draw_and_logged_once(monkeypatch, caplog):
     chosen = []
 
-    def choose(log_density_fn, chains):
+    def choose(log_density_fn, chains, run):
         chosen.append(chains.shape)
         return "bf16", "it is faster"
 
@@ -136,6 +138,46 @@ def test_precision_is_measured_at_the_first_draw_and_logged_once(monkeypatch, ca
     assert chosen == [(5, *SHAPE)]
     assert set(dtypes) == {torch.bfloat16}
     assert caplog.messages == ["The sampler runs in bf16: it is faster."]
+
+
+def test_measuring_leaves_the_randomness_as_it_is(monkeypatch):
+    def choose(log_density_fn, chains, run):
+        run("bf16"), run("fp32")
+        return "fp32", "it is"
+
+    monkeypatch.setattr("solo_gedi.core.sampler.choose_precision", choose)
+    measured, named = make(precision="auto"), make(precision="fp32")
+    for _ in range(2):
+        assert torch.equal(measured.draw(gaussian, 5), named.draw(gaussian, 5))
+
+
+def test_a_compiled_score_draws_alike_follows_the_weights_and_is_compiled_once(monkeypatch):
+    """By a backend that runs what it gets: C++ would take a minute."""
+    torch._dynamo.reset()
+    graphs, samples = [], []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        network = EnergyResNet8(width=8).eval()
+        sampler = make(shape=(3, 8, 8), compile=compiled)
+        sampler.networks = (network,)
+        density = partial(log_density_of, network)
+        for _ in range(3):
+            drawn = sampler.draw(density, 5)
+            with torch.no_grad():
+                network.blocks[0].conv2.weight.mul_(2)
+        samples.append(drawn)
+        assert len(graphs) == compiled
+    torch.testing.assert_close(*samples, rtol=1e-4, atol=1e-5)
+
+
+def log_density_of(network, x):
+    return log_density(network(x))
 
 
 def test_restarting_goes_to_given_chains_or_fresh_ones_with_new_randomness():

@@ -7,7 +7,6 @@ choice of a precision, which has to wait once. For augmentations see `test_batch
 """
 
 import contextlib
-from functools import cache
 
 import pytest
 import torch
@@ -56,8 +55,7 @@ def pretended(monkeypatch):
     monkeypatch.setattr(torch, "Generator", generators.make)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     # Constants are kept as long as a process lives, and fake ones belong to one mode.
-    constant = cache(sample_space._constant.__wrapped__)
-    monkeypatch.setattr(sample_space, "_constant", constant)
+    monkeypatch.setattr(sample_space, "_constants", {})
 
     @contextlib.contextmanager
     def mode():

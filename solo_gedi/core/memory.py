@@ -1,0 +1,26 @@
+"""How much memory a device has to give."""
+
+import os
+
+import torch
+
+GIB = 2**30
+
+
+def room(device: torch.device) -> int | None:
+    """Bytes that a tensor could still take at the most; None where that is not known.
+
+    Args:
+        device: a GPU, where others' memory counts as taken; or the CPU, whose whole memory counts,
+            since a system gives up caches for a program.
+
+    Example:
+        >>> room(torch.device("meta")) is None
+        True
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
