@@ -44,7 +44,7 @@ def cell(
     check_folder(folder, "folder")
     start = perf_counter()
     cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"', "++enable_progress_bar=false"])
-    run = _finished(folder / str(cfg.get("method")), cfg.get("max_epochs"))
+    run = _finished(folder / str(cfg.get("method")), cfg)
     if run is None:
         trained = pretrain(cfg)
         if trained.interrupted is not None:
@@ -66,10 +66,12 @@ def cell(
     return metrics
 
 
-def _finished(parent: Path, epochs: int | None) -> Path | None:
+def _finished(parent: Path, cfg: Any) -> Path | None:
     """A run below `parent` that was trained to its end; one that was not is resumed."""
+    from solo_gedi.training.resume import is_finished
+
     for folder in sorted(parent.glob("*/")):
         last = checkpoints.last(folder)
-        if last is not None and checkpoints.epoch_of(last) + 1 == epochs:
+        if last is not None and is_finished(last, cfg):
             return folder
     return None

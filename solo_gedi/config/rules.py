@@ -22,6 +22,7 @@ _STEPS = (
     *("color_jitter", "grayscale", "gaussian_blur", "solarization", "equalization"),
     "horizontal_flip",
 )
+_LARS = ("momentum", "dampening", "nesterov", "eta", "eps", "clip_lr", "exclude_bias_n_norm")
 _PROBE_SCHEDULERS = ("reduce", "exponential")  # of solo-learn's GitHub version
 
 
@@ -106,6 +107,7 @@ RULES: dict[str, Rule] = {
     "data.augmentations.std": _CHANNELS,
     "checkpoint.dir": _TEXT,
     "checkpoint.frequency": _whole(1),
+    "checkpoint.every_minutes": _or_null(_POSITIVE),
     "auto_resume.max_hours": (lambda value: _is_number(value) and value >= 0, "at least 0"),
     "resume_from_checkpoint": _or_null(_TEXT),
     "pretrained_feature_extractor": _TEXT,
@@ -172,10 +174,26 @@ def check_augmentations(cfg: DictConfig, images: bool) -> None:
         _check(cfg, {at: _SECTION, f"{at}.mean": _CHANNELS, f"{at}.std": _CHANNELS})
         sizes = {f"{at}.crop_size": _whole(1), f"{at}.num_crops": _whole(1)}
         _check(cfg, sizes, missing="a whole number")
+        _check_normalization(entries, i)
         if images:
             steps = {f"{at}.{step}.prob": _number(0, 1) for step in _STEPS}
             flag = {f"{at}.rrc.enabled": _FLAG}
             _check(cfg, {**flag, **steps}, missing="as in the shipped configs")
+
+
+def _check_normalization(entries: ListConfig, i: int) -> None:
+    """All views are of one normalisation, that of what they are mapped to [-1, 1] by."""
+    mean, std = entries[i].get("mean"), entries[i].get("std")
+    if mean and std and (len(mean) != len(std) or min(std) <= 0):
+        raise ConfigError(
+            f"augmentations.{i}.std must have a number above 0 for each of mean={mean}, got {std}"
+        )
+    for key, value in (("mean", mean), ("std", std)):
+        if value != entries[0].get(key):
+            raise ConfigError(
+                f"augmentations.{i}.{key}={value} is another than that of augmentations.0, "
+                f"{entries[0].get(key)}: all views have the same"
+            )
 
 
 def _check(cfg: DictConfig, rules: dict[str, Rule], missing: str = "") -> None:
@@ -191,10 +209,13 @@ def _check_optimizer(cfg: DictConfig) -> None:
     """Try the arguments that `optimizer.kwargs` adds, which solo-learn hands on as they are."""
     classes = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     name, kwargs = cfg.optimizer.name, dict(cfg.optimizer.get("kwargs") or {})
+    if name == "lars" and not set(kwargs) <= set(_LARS):
+        raise ConfigError(f"optimizer.kwargs={kwargs} does not fit lars, which has {_LARS}")
     if name not in classes or not kwargs:
         return
     try:
-        classes[name]([torch.zeros(1)], **{"lr": cfg.optimizer.lr, **kwargs})
+        own = {"lr": cfg.optimizer.lr, "weight_decay": cfg.optimizer.get("weight_decay", 0)}
+        classes[name]([torch.zeros(1)], **own, **kwargs)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"optimizer.kwargs={kwargs} does not fit {name}: {reason(error)}"

@@ -114,7 +114,7 @@ def read_exported(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
         ) from error
     checkpoint = {
         "state_dict": {k: v.float() if v.is_floating_point() else v for k, v in state.items()},
-        "epoch": int(about.get("epochs", 0)) - 1,
+        "epoch": about.get("epochs", 0) - 1,
         "callbacks": {"DivergenceGuard": {"events": about.get("divergence", [])}},
         "sgld": about.get("sgld", {}),
     }

@@ -94,7 +94,7 @@ def load(
         space = SampleSpace.of_images(mean, std)
     events = checkpoint.get("callbacks", {}).get("DivergenceGuard", {}).get("events", [])
     buffers = [buffer["chains"] for buffer in checkpoint.get("replay_buffers", [])]
-    epochs = checkpoint.get("epoch", -1) + 1
+    epochs = checkpoints.epochs_of(checkpoint)
     model = Model(
         backbone,
         head,

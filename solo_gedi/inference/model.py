@@ -48,7 +48,7 @@ class Model(nn.Module):
         input_shape: of one input.
         config: the run's, as its `args.json` has it.
         checkpoint: the file; None for a model that was not read from one.
-        epochs: how many it was trained for.
+        epochs: how many it was trained for; a fraction where training stopped within one.
         events: what the divergence guard had to undo, and when.
         has_energy: whether it was trained as an energy-based model, as GEDI and JEM are.
         sgld: the sampler's settings, with the step size that the run ended with.
@@ -69,7 +69,7 @@ class Model(nn.Module):
         config: dict[str, Any],
         sgld: SGLDSettings,
         checkpoint: Path | None = None,
-        epochs: int = 0,
+        epochs: float = 0,
         events: list[str] | None = None,
         chains: Tensor | None = None,
         has_energy: bool = True,

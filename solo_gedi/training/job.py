@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -28,11 +28,16 @@ from solo_gedi.training.callbacks import (
     GracefulStop,
     Progress,
     RandomState,
+    Schedule,
 )
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
+from solo_gedi.training.launch import decide_once, forget
+from solo_gedi.training.loaders import TrainingLoader
+from solo_gedi.training.lock import lock_folder, new_folder
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
-from solo_gedi.training.resume import check_resume, find_unfinished
+from solo_gedi.training.resume import check_resume, find_unfinished, is_finished
+from solo_gedi.training.strategy import QuietDDP
 
 logger = get_logger(__name__)
 
@@ -46,6 +51,7 @@ class Run:
         checkpoint: the last one; None where none was asked for.
         metrics: as last logged, e.g. `val_acc1` in percent.
         interrupted: the signal that stopped it before its end; None if none did.
+        finished: whether it came to its end; neither a signal nor `max_time` stopped it.
         config: parsed, as in `args.json`.
         method: the trained module.
     """
@@ -54,6 +60,7 @@ class Run:
     checkpoint: Path | None
     metrics: dict[str, float] = field(repr=False)
     interrupted: int | None
+    finished: bool
     config: DictConfig = field(repr=False)
     method: LightningModule = field(repr=False)
 
@@ -67,8 +74,9 @@ def parse(cfg: DictConfig, parse_cfg: Any) -> DictConfig:
     """
     devices = cfg.devices
     cfg.devices = list(range(num_devices(cfg)))
+    number = len(cfg.devices)
     cfg = parse_cfg(cfg)
-    cfg.devices = devices
+    cfg.devices = number if str(devices) in ("auto", "-1") else devices
     if spec_of(cfg.data.dataset).is_folder:  # where solo-learn counts what is hidden, too
         cfg.data.num_classes = max(1, len(class_folders(cfg.data.train_path)))
     return cfg
@@ -101,29 +109,59 @@ class Job:
         model: the module to train.
 
     Attributes:
-        folder: of its files.
+        folder: of its files, which no other run has; made here.
         resume_from: checkpoint to resume from, or None.
 
     Raises:
         CheckpointError: if the checkpoint to resume from cannot be used.
-        ConfigError: if nothing can be written to `checkpoint.dir`.
+        ConfigError: if nothing can be written to `checkpoint.dir`, or another process trains the
+            run that is to be resumed.
     """
 
     def __init__(self, cfg: DictConfig, kind: str, model: LightningModule) -> None:
         self.cfg, self.model = cfg, model
-        parent = Path(cfg.checkpoint.dir) / kind
-        check_folder(parent, "checkpoint.dir")
-        self.resume_from: Path | None = None
-        if cfg.resume_from_checkpoint is not None:
-            self.resume_from = Path(cfg.resume_from_checkpoint)
-        elif cfg.auto_resume.enabled:
-            self.resume_from = find_unfinished(cfg, parent)
-        self.folder = _new_folder(parent)
+        self._parent = Path(cfg.checkpoint.dir) / kind
+        check_folder(self._parent, "checkpoint.dir")
+        self._lock: BaseFileLock | None = None
+        self._made: list[Path] = []  # of the run's folder and those above it
+        processes = num_devices(cfg) * (cfg.get("num_nodes") or 1)
+        folder, resume_from, self._factor = decide_once(cfg, processes, self._decide)
+        self.folder = Path(folder)
+        self.resume_from = None if resume_from is None else Path(resume_from)
         if self.resume_from is not None:
             logger.info("Resuming from %s", self.resume_from)
-            if self.resume_from.parent.parent == parent:
-                self.folder = self.resume_from.parent
-            check_resume(cfg, self.resume_from, model)
+
+    def _decide(self) -> tuple[str, str | None, float]:
+        """The folder, the checkpoint to go on with, and the factor of its learning rate."""
+        path, factor = self._resumed(), 1.0
+        if path is not None:
+            factor = check_resume(self.cfg, path, self.model)
+        if path is not None and path.parent.parent.resolve() == self._parent.resolve():
+            folder = path.parent
+            self._lock = self._lock or lock_folder(folder)
+            if self._lock is None:
+                raise ConfigError(f"{folder} is in use by another run, which is still training")
+        else:
+            above = [p for p in (self._parent, *self._parent.parents) if not p.exists()]
+            folder = new_folder(self._parent, datetime.now().strftime("%Y%m%d-%H%M%S"))
+            self._made = [folder, *above]
+            self._lock = lock_folder(folder)
+        return str(folder), None if path is None else str(path), factor
+
+    def _resumed(self) -> Path | None:
+        cfg = self.cfg
+        if cfg.resume_from_checkpoint is not None:
+            return Path(cfg.resume_from_checkpoint)
+        for found in find_unfinished(cfg, self._parent) if cfg.auto_resume.enabled else ():
+            if lock := lock_folder(found.parent):
+                newest = checkpoints.last(found.parent) or found
+                if not is_finished(newest, cfg):
+                    self._lock = lock
+                    return newest
+                lock.release()
+            else:
+                logger.info("%s is in use by another run of this config", found.parent)
+        return None
 
     def fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         """Train, with checkpoints, loggers and random states as the config says.
@@ -140,38 +178,49 @@ class Job:
             GEDIError: if Lightning refuses a setting, an image cannot be read or training
                 diverges; what the run has written is removed if no checkpoint is among it.
         """
-        cfg, stop = self.cfg, GracefulStop()
-        callbacks = [*callbacks, RandomState(), stop]
-        if cfg.get("enable_progress_bar") in (None, True):
-            callbacks.append(Progress())
-        if cfg.checkpoint.enabled:
-            frequency, keep = cfg.checkpoint.frequency, cfg.checkpoint.keep_prev
-            callbacks.append(Checkpointer(cfg, self.folder, frequency, keep))
-        if cfg.wandb.enabled:
-            callbacks.append(LearningRateMonitor(logging_interval="step"))
-        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
-            with quiet_lightning():
-                trainer = self._trainer(callbacks)
-                with refusals(MisconfigurationException):
-                    trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
-            refuse_broken_weights(self.model, trainer.global_step)
-            if not trainer.global_step and stop.received is None:
-                raise ConfigError("max_time and the like leave no time for a training step")
+            return self._fit(train, val, callbacks)
         except DivergenceError:
             raise
         except GEDIError:
-            if self.folder in missing and checkpoints.last(self.folder) is None:
-                _remove(missing)
+            if self._made and checkpoints.last(self.folder) is None:
+                _remove(self._made)
             raise
-        interrupted = stop.received if trainer.current_epoch < cfg.max_epochs else None
-        if interrupted is not None:
-            logger.info("Stopped after epoch %d.", trainer.current_epoch - 1)
+        finally:
+            forget()
+            if self._lock is not None:
+                with suppress(OSError):  # of systems that remove nothing that is open
+                    Path(self._lock.lock_file).unlink()
+                self._lock.release()
+
+    def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
+        cfg = self.cfg
+        checkpointer = Checkpointer(cfg, self.folder) if cfg.checkpoint.enabled else None
+        with quiet_lightning(), refusals(MisconfigurationException):
+            stop = GracefulStop(checkpointer, cfg.get("max_time"))
+            first = [stop] if checkpointer is None else [stop, checkpointer]
+            callbacks = [*first, *callbacks, RandomState(), Schedule(self._factor)]
+            if cfg.get("enable_progress_bar") in (None, True):
+                callbacks.append(Progress())
+            if cfg.wandb.enabled:
+                callbacks.append(LearningRateMonitor(logging_interval="step"))
+            trainer = self._trainer(callbacks)
+            if isinstance(train, TrainingLoader):
+                train.position = lambda: _position(trainer)
+            trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
+        refuse_broken_weights(self.model, trainer.global_step)
+        if not trainer.global_step and stop.why is None:
+            raise ConfigError("max_steps and the like leave no time for a training step")
+        checkpoint = checkpoints.last(self.folder)
+        ended = stop.why is not None and stop.done[0] < cfg.max_epochs
+        if ended:
+            _say_stopped(stop, cfg, checkpoint, int(trainer.num_training_batches))
         run = Run(
             folder=self.folder,
-            checkpoint=checkpoints.last(self.folder),
+            checkpoint=checkpoint,
             metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
-            interrupted=interrupted,
+            interrupted=stop.received if ended else None,
+            finished=not ended,
             config=cfg,
             method=self.model,
         )
@@ -181,12 +230,11 @@ class Job:
         known = inspect.signature(Trainer.__init__).parameters
         settings: dict[str, Any] = OmegaConf.to_container(self.cfg)  # type: ignore[assignment]
         settings = {key: value for key, value in settings.items() if key in known}
-        settings.pop("default_root_dir", None)
+        for ours in ("default_root_dir", "max_time"):
+            settings.pop(ours, None)
         settings.setdefault("enable_model_summary", False)
         settings["strategy"] = (
-            DDPStrategy(find_unused_parameters=False)
-            if self.cfg.strategy == "ddp"
-            else self.cfg.strategy or "auto"
+            QuietDDP() if self.cfg.strategy == "ddp" else self.cfg.strategy or "auto"
         )
         if isinstance(settings["devices"], str) and settings["devices"].isdigit():
             settings["devices"] = int(settings["devices"])
@@ -237,10 +285,25 @@ def _remove(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _new_folder(parent: Path) -> Path:
-    """A folder that does not exist yet, named after the time."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder, n = parent / stamp, 1
-    while folder.exists():
-        folder, n = parent / f"{stamp}-{n}", n + 1
-    return folder
+def _position(trainer: Trainer) -> tuple[int, int]:
+    """The epoch and the batch of it, from 0, with which a training goes on."""
+    loop = trainer.fit_loop
+    epoch: Any = loop.epoch_progress.current
+    batch = loop.epoch_loop.batch_progress.current
+    return epoch.processed, batch.ready if epoch.ready > epoch.processed else 0
+
+
+def _say_stopped(
+    stop: GracefulStop, cfg: DictConfig, checkpoint: Path | None, batches: int
+) -> None:
+    epochs, within = stop.done
+    done = f"{epochs} of {cfg.max_epochs} epochs"
+    if within:
+        done += f" and {within} of {batches} batches of the next"
+    if checkpoint is None:
+        goes_on = "nothing is kept of it, since checkpoint.enabled=false"
+    elif cfg.auto_resume.enabled:
+        goes_on = "started again, it goes on from there"
+    else:
+        goes_on = f"resume_from_checkpoint={checkpoint} goes on from there"
+    logger.info("Stopped by %s after %s; %s.", stop.why, done, goes_on)

@@ -67,7 +67,6 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
     cfg = cast("DictConfig", model.cfg)  # with what the method adds, which belongs into args.json
-    job = Job(cfg, cfg.method, model)
     callbacks: list[Callback] = []
     if views is not None:
         callbacks.append(Augmentation(views))
@@ -75,9 +74,10 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
         callbacks.append(_guard(cfg))
     elif noise := (cfg.get("method_kwargs") or {}).get("input_noise_std", 0):
         callbacks.append(InputNoise(sample_space(cfg), noise))
+    job = Job(cfg, cfg.method, model)
     callbacks += [Triad(), SampleGrid(job.folder / "samples", cfg.checkpoint.frequency)]
     run, trainer = job.fit(train, val, callbacks)
-    if run.interrupted is None and run.checkpoint is not None and rank() == 0:
+    if run.finished and run.checkpoint is not None and rank() == 0:
         _write_reference(run, run.checkpoint, trainer.strategy.root_device)
     logger.info("Files of this run: %s", run.folder)
     return run

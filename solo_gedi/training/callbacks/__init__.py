@@ -8,6 +8,7 @@ from solo_gedi.training.callbacks.input_noise import InputNoise
 from solo_gedi.training.callbacks.progress import Progress
 from solo_gedi.training.callbacks.random_state import RandomState
 from solo_gedi.training.callbacks.sample_grid import SampleGrid
+from solo_gedi.training.callbacks.schedule import Schedule
 from solo_gedi.training.callbacks.triad import Triad
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Progress",
     "RandomState",
     "SampleGrid",
+    "Schedule",
     "Triad",
 ]

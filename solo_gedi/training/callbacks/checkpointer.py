@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -44,20 +45,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class Checkpointer(Callback):
     """Saves `<folder>/<name>-<run id>-ep=<epoch>.ckpt` and the config as `args.json`.
 
-    solo-learn's own callback with the same layout leaves the checkpoints of several processes to
-    chance in 1.0.2 and half-written files in both generations.
+    Within an epoch, after some of its batches, it is `...-ep=<epoch>-batch=<batches>.ckpt`, which
+    the next checkpoint replaces. solo-learn's own callback with the same layout leaves the
+    checkpoints of several processes to chance in 1.0.2 and half-written files in both generations.
 
     Args:
-        cfg: the run's config, after parsing.
+        cfg: the run's config, after parsing; each checkpoint holds it.
         folder: where to save; its name is the run's id.
-        frequency: epochs between checkpoints; the last epoch is always saved.
-        keep_prev: whether to keep earlier checkpoints of this run.
     """
 
-    def __init__(self, cfg: DictConfig, folder: Path, frequency: int, keep_prev: bool) -> None:
+    def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self.cfg, self.folder = cfg, folder
-        self.frequency, self.keep_prev = frequency, keep_prev
         self.last: Path | None = None
+        self._saved_at = monotonic()
+        self._batches = 0  # of an epoch that is not done, while its checkpoint is written
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the config, and take note of the checkpoint that the run goes on with."""
@@ -70,14 +71,67 @@ class Checkpointer(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and only then drop the checkpoint before; weights that are broken are not saved."""
         epoch = trainer.current_epoch
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if done < trainer.num_training_batches:  # max_steps, or a stop, which has saved already
+            if not trainer.should_stop:
+                self.save_within(trainer, pl_module, done)
+            return
         last = trainer.should_stop or epoch + 1 == trainer.max_epochs
         last = last or 0 <= trainer.max_steps <= trainer.global_step
-        if epoch % self.frequency and not last:
-            return
+        if last or epoch % self.cfg.checkpoint.frequency == 0:
+            self._save(trainer, pl_module, f"ep={epoch}")
+
+    def save_within(self, trainer: Trainer, pl_module: LightningModule, batches: int) -> None:
+        """Save in the middle of an epoch, between two steps.
+
+        Args:
+            trainer: of the run.
+            pl_module: what it trains.
+            batches: of this epoch that have been trained on.
+        """
+        self._batches = batches
+        self._save(trainer, pl_module, f"ep={trainer.current_epoch}-batch={batches}")
+        self._batches = 0
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is `checkpoint.every_minutes` old."""
+        minutes = self.cfg.checkpoint.get("every_minutes")
+        return minutes is not None and monotonic() - self._saved_at >= 60 * minutes
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule, label: str) -> None:
         refuse_broken_weights(pl_module, trainer.global_step)
-        path = self.folder / f"{self.cfg.name}-{self.folder.name}-ep={epoch}.ckpt"
+        path = self.folder / f"{self.cfg.name}-{self.folder.name}-{label}.ckpt"
         # On every process: each has chains to hand in.
         trainer.save_checkpoint(path, weights_only=False)
-        if trainer.is_global_zero and self.last and self.last != path and not self.keep_prev:
-            self.last.unlink(missing_ok=True)
-        self.last = path
+        if trainer.is_global_zero and self.last and self.last != path:
+            _, within = checkpoints.progress(self.last)
+            if within or not self.cfg.checkpoint.keep_prev:
+                self.last.unlink(missing_ok=True)
+        self.last, self._saved_at = path, monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the config, and what an epoch is; say of one that is not done how far it is."""
+        checkpoint["config"] = OmegaConf.to_container(self.cfg)
+        checkpoint["processes"] = trainer.world_size
+        checkpoint["batches_per_epoch"] = trainer.num_training_batches
+        if self._batches:
+            loops = checkpoint["loops"]["fit_loop"]
+            of_batches = loops["epoch_loop.batch_progress"]
+            of_batches["is_last_batch"] = False
+            # The batch that is next may have been fetched, and the epoch counted as processed.
+            for count in (of_batches["total"], of_batches["current"]):
+                count["ready"] = count["started"] = count["processed"] = count["completed"]
+            for count in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
+                count["processed"] = count["completed"] = count["ready"] - 1
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """In an epoch that other numbers of processes share, go on after as many images."""
+        before, now = checkpoint.get("processes", trainer.world_size), trainer.world_size
+        of_batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        of_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if before != now and of_epochs["ready"] > of_epochs["processed"]:
+            of_batches.update(dict.fromkeys(of_batches, of_batches["completed"] * before // now))

@@ -1,36 +1,66 @@
-"""Lets a signal end a run at the end of an epoch, from where it can go on exactly."""
+"""Lets a signal or a time limit end a run between two steps, from where it can go on exactly."""
 
 import os
 import signal
 import threading
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 
-from solo_gedi.core.processes import gather
+from solo_gedi.core.processes import gather, world_size
+from solo_gedi.training.callbacks.checkpointer import Checkpointer
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Queues send SIGUSR1 before a time limit, and Windows has none.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+AGREE_EVERY = 10  # batches between two looks at each other, for several processes
 
 
 class GracefulStop(Callback):
-    """After SIGINT or SIGTERM, lets the epoch come to its end, and the run with it.
+    """Ends a run after the step in which a signal comes or its time is over; saves within epochs.
 
-    `Checkpointer` saves when a run stops. A second signal ends it at once, without a checkpoint.
+    A second signal ends it at once, without a checkpoint. Put before all callbacks that change a
+    batch: what a checkpoint holds is the state before it.
+
+    Args:
+        checkpointer: of the run; None if nothing is to be saved.
+        max_time: that the run may take from its start, as Lightning's Trainer takes it.
 
     Attributes:
         received: the signal; None if there was none.
+        why: what ended the run, for a person; None if nothing did.
+        done: epochs and batches of the next one, when it was ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        checkpointer: Checkpointer | None = None,
+        max_time: str | timedelta | dict[str, int] | None = None,
+    ) -> None:
+        self.checkpointer, self.max_time = checkpointer, max_time
         self.received: int | None = None
+        self.why: str | None = None
+        self.done = 0, 0
+        self._clock = Timer(max_time, verbose=False)
+        self._moved = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over from Lightning, which would end the run in the middle."""
+        """Take the signals over from Lightning, which would end the run in the middle of a step."""
+        self._clock.on_train_start(trainer, pl_module)
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -44,11 +74,48 @@ class GracefulStop(Callback):
         self.received = number
         name = signal.Signals(number).name
         # A handler may run in the middle of another log call, so it takes no lock.
-        os.write(2, f"{name}: stopping after this epoch; once more to stop at once\n".encode())
+        os.write(2, f"{name}: stopping after this step; once more to stop at once\n".encode())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note that this start has got somewhere: a short `max_time` must not keep it from that."""
+        self._moved = True
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two steps, save what is due; end the run if that is wished."""
+        between = batch_idx > 0 and batch_idx % trainer.accumulate_grad_batches == 0
+        if not between or not self._moved or (world_size() > 1 and batch_idx % AGREE_EVERY):
+            return
+        stop, save = self._agree()
+        if self.checkpointer is not None and (stop or save):
+            self.checkpointer.save_within(trainer, pl_module, batch_idx)
+        if stop:
+            self.done = trainer.current_epoch, batch_idx
+            self._end(trainer)
+            raise StopIteration  # Lightning's own way to leave an epoch: nothing is validated
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop on every process if the signal has reached one of them."""
-        received = [number for number in gather(self.received) if number is not None]
+        """End the run at the end of an epoch, which `Checkpointer` saves."""
+        if self.why is None and self._agree()[0]:
+            self.done = trainer.current_epoch + 1, 0
+            self._end(trainer)
+
+    def _agree(self) -> tuple[bool, bool]:
+        """Whether to stop, and whether to save, on every process if on one."""
+        left = self._clock.time_remaining()
+        due = self.checkpointer is not None and self.checkpointer.is_due()
+        wishes = gather((self.received, left is not None and left <= 0, due))
+        received = [number for number, _, _ in wishes if number is not None]
+        over = any(over for _, over, _ in wishes)
         if received:
             self.received = received[0]
-            trainer.should_stop = True
+            self.why = signal.Signals(self.received).name
+        elif over:
+            self.why = f"max_time={self.max_time}"
+        return bool(received) or over, any(due for _, _, due in wishes)
+
+    def _end(self, trainer: Trainer) -> None:
+        trainer.fit_loop.min_epochs = 0
+        trainer.fit_loop.epoch_loop.min_steps = None
+        trainer.should_stop = True

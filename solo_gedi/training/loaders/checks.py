@@ -2,17 +2,18 @@
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
 from solo_gedi import hosts
 from solo_gedi.core import evaluation_mode
 from solo_gedi.data import class_folders, spec_of
 from solo_gedi.errors import ConfigError, DataError, GEDIError, reason
+from solo_gedi.training.loaders.batches import TrainingLoader
+from solo_gedi.training.loaders.reading import is_read_here
 from solo_gedi.training.loaders.views import DeviceViews
 
 
 def check_inputs(
-    cfg: DictConfig, train: DataLoader, crop_size: int, views: DeviceViews | None = None
+    cfg: DictConfig, train: TrainingLoader, crop_size: int, views: DeviceViews | None = None
 ) -> None:
     """Try the backbone on one view of the training data before training starts.
 
@@ -48,7 +49,7 @@ def check_inputs(
 
 
 def check_classes(cfg: DictConfig) -> None:
-    """Check that the classes of `custom` validation images are among those of the training.
+    """Check that the classes of a folder of validation images are among those of the training.
 
     Args:
         cfg: parsed config.
@@ -57,7 +58,7 @@ def check_classes(cfg: DictConfig) -> None:
         DataError: naming both.
     """
     data = cfg.data
-    if not spec_of(data.dataset).is_folder:
+    if not (spec_of(data.dataset).has_class_folders and is_read_here(cfg)):
         return
     train, val = class_folders(data.train_path), class_folders(data.val_path)
     if not set(val) <= set(train):

@@ -10,12 +10,12 @@ import torch
 from omegaconf import DictConfig
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision.datasets import ImageFolder
 
 from solo_gedi.core.processes import get_logger
-from solo_gedi.data import FolderImages, FreshPoints, class_folders, read_image, spec_of
+from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
+from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader
 
 logger = get_logger(__name__)
 
@@ -33,41 +33,40 @@ class Indexed(Dataset):
         return (index, *self.dataset[index])
 
 
-def loader_of(
-    dataset: Any,
-    cfg: DictConfig,
-    *,
-    train: bool,
-    batch_size: int = 0,
-    sampler: Sequence[int] | None = None,
-) -> DataLoader:
-    """Batches of `optimizer.batch_size`; shuffled, and whole ones alone, for training."""
-    batch_size, workers = batch_size or cfg.optimizer.batch_size, cfg.data.get("num_workers", 4)
-    if train and len(dataset) < batch_size:
+def training_loader(dataset: Any, cfg: DictConfig) -> TrainingLoader:
+    """Batches of `optimizer.batch_size`, shuffled, and whole ones alone."""
+    batch_size = cfg.optimizer.batch_size
+    if len(dataset) < batch_size:
         raise ConfigError(
             f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "
             f"training images in {cfg.data.train_path}"
         )
-    inner = dataset
-    while isinstance(inner, Subset | Indexed):
-        inner = inner.dataset
-    if isinstance(inner, ImageFolder):  # solo-learn's imagenet
-        inner.loader = read_image
-    # No persistent workers: new ones are seeded from the global random state at every epoch, so
-    # that a resumed run augments as the uninterrupted one.
+    return TrainingLoader(dataset, batch_size, seed=cfg.seed or 0, num_workers=_workers(cfg))
+
+
+def loader_of(
+    dataset: Any,
+    cfg: DictConfig,
+    *,
+    batch_size: int = 0,
+    sampler: Sequence[int] | None = None,
+) -> DataLoader:
+    """Batches in order, of `optimizer.batch_size` where no other size is given."""
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        shuffle=train,
+        batch_size=batch_size or cfg.optimizer.batch_size,
         sampler=sampler,
-        drop_last=train,
-        num_workers=workers,
+        num_workers=_workers(cfg),
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def points_of(cfg: DictConfig, views: int = 0) -> DataLoader | None:
-    """Batches of a toy set, if it is one; see `FreshPoints`."""
+def _workers(cfg: DictConfig) -> int:
+    return cfg.data.get("num_workers", 4)
+
+
+def points_of(cfg: DictConfig, views: int = 0) -> FreshPoints | None:
+    """Batches of a toy set without end, if it is one."""
     points = spec_of(cfg.data.dataset).points
     if points is None:
         return None
@@ -75,11 +74,26 @@ def points_of(cfg: DictConfig, views: int = 0) -> DataLoader | None:
         raise ConfigError(
             f"data.fraction={cfg.data.fraction}: {cfg.data.dataset} has no end of points"
         )
-    return DataLoader(FreshPoints(points, cfg.optimizer.batch_size, views), batch_size=None)
+    return FreshPoints(points, cfg.optimizer.batch_size, views)
+
+
+def training_points(points: FreshPoints, cfg: DictConfig) -> TrainingLoader:
+    """Batches of a toy set, to train on: as many an epoch as `limit_train_batches` says."""
+    limit = cfg.get("limit_train_batches")
+    length = limit if isinstance(limit, int) else ENDLESS
+    return TrainingLoader(
+        points, None, seed=cfg.seed or 0, num_workers=cfg.data.get("num_workers", 0), length=length
+    )
+
+
+def is_read_here(cfg: DictConfig) -> bool:
+    """Whether `images_of` reads the data, those of folders among them; else solo-learn does."""
+    spec = spec_of(cfg.data.dataset)
+    return not spec.is_hosts or spec.has_class_folders and cfg.data.format == "image_folder"
 
 
 def images_of(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
-    """Images of one of this package's data sets or a `custom` folder.
+    """Images of one of this package's data sets or a folder.
 
     The classes of a folder have the labels that they have in the training data, by their names.
     """
@@ -95,6 +109,12 @@ def images_of(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
             dataset = FolderImages(data[key], transform, labelled=labelled, classes=known)
         except DataError as error:  # which starts with the path
             raise DataError(f"data.{key}={error}") from error
+        spec, found = spec_of(data.dataset), len(dataset.classes)
+        if spec.num_classes and found > spec.num_classes:
+            raise DataError(
+                f"data.{key}={data[key]} has {found} class folders, data.dataset={data.dataset} "
+                f"{spec.num_classes} classes; data.dataset=custom takes any number"
+            )
         _say_once(f"data.{key}={data[key]}: {dataset}")
     return part_of(cfg, dataset) if train else dataset
 

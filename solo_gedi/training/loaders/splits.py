@@ -1,23 +1,28 @@
 """Labelled splits: those a run validates on, a probe trains on, an evaluation measures on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from solo_gedi import hosts
 from solo_gedi.data import fixed_points, spec_of
-from solo_gedi.data.transforms import BICUBIC, Transform, plain
+from solo_gedi.data.transforms import BICUBIC, Channels, Transform, plain
 from solo_gedi.errors import DataError
+from solo_gedi.training.loaders.batches import TrainingLoader
 from solo_gedi.training.loaders.checks import check_classes
 from solo_gedi.training.loaders.reading import (
     images_of,
+    is_read_here,
     loader_of,
     part_of,
     points_of,
     reading,
+    training_loader,
+    training_points,
     whole_of,
 )
 
@@ -25,8 +30,7 @@ from solo_gedi.training.loaders.reading import (
 def validation_loader(cfg: DictConfig) -> DataLoader | None:
     """The labelled validation data of a pretraining config, if it has any, without augmentation.
 
-    Images of this package's data sets and of `custom` folders have the size and normalisation they
-    are trained with; solo-learn's other data sets its fixed pipeline.
+    With the size and normalisation that they are trained with.
 
     Raises:
         DataError: if the data cannot be read.
@@ -35,18 +39,17 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
     if data.val_path is None or data.no_labels:
         return None
     if (points := points_of(cfg)) is not None:
-        return points
-    if spec_of(data.dataset).is_hosts:
-        _, val = _labelled(cfg)
-    else:
-        first = cfg.augmentations[0]
-        mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
-        val = images_of(cfg, train=False, transform=plain(first.crop_size, *mean_std))
-        check_classes(cfg)
-    return loader_of(val, cfg, train=False)
+        return DataLoader(points, batch_size=None)
+    first = cfg.augmentations[0]
+    mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
+    pipelines = _transforms(data.dataset, first.crop_size, *mean_std)
+    if not is_read_here(cfg):
+        return loader_of(_of_host(cfg, *pipelines)[1], cfg)
+    check_classes(cfg)
+    return loader_of(images_of(cfg, train=False, transform=pipelines[1]), cfg)
 
 
-def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
+def probe_loaders(cfg: DictConfig) -> tuple[TrainingLoader, DataLoader]:
     """Training and validation data of a linear probe's config.
 
     The training images of solo-learn's data sets and of `custom` folders are augmented as it
@@ -57,19 +60,36 @@ def probe_loaders(cfg: DictConfig) -> tuple[DataLoader, DataLoader]:
         DataError: if the data cannot be read.
     """
     if (points := points_of(cfg)) is not None:
-        return points, points
-    spec = spec_of(cfg.data.dataset)
-    if spec.is_hosts:
-        train, val = _labelled(cfg)
-    else:
-        chosen = cfg.data.augmentations
-        mean_std = (spec.mean, spec.std) if spec.images else (chosen.mean, chosen.std)
-        as_it_is = plain(chosen.crop_size, *mean_std)
-        train_transform = as_it_is if spec.images else _augmented(chosen.crop_size, *mean_std)
-        train = images_of(cfg, train=True, transform=train_transform)
-        val = images_of(cfg, train=False, transform=as_it_is)
+        return training_points(points, cfg), DataLoader(points, batch_size=None)
+    chosen = cfg.data.augmentations
+    pipelines = _transforms(cfg.data.dataset, chosen.crop_size, chosen.mean, chosen.std)
+    if is_read_here(cfg):
         check_classes(cfg)
-    return loader_of(train, cfg, train=True), loader_of(val, cfg, train=False)
+        train, val = (
+            images_of(cfg, train=i == 0, transform=transform)
+            for i, transform in enumerate(pipelines)
+        )
+    else:
+        train, val = _of_host(cfg, *pipelines)
+    return training_loader(train, cfg), loader_of(val, cfg)
+
+
+def with_probe_augmentations(cfg: DictConfig) -> DictConfig:
+    """A linear config whose `data.augmentations` has all keys, by default those of its data set.
+
+    The two generations of solo-learn do not agree on the normalisation, nor with what they pretrain
+    on CIFAR-100 with.
+
+    Args:
+        cfg: before solo-learn's parsing, which would fill in ImageNet's.
+    """
+    spec, cfg = spec_of(cfg.data.dataset), cfg.copy()
+    defaults = {"crop_size": spec.size or 224, "mean": spec.mean, "std": spec.std}
+    given = cfg.data.get("augmentations") or {}
+    cfg.data.augmentations = {
+        key: default if given.get(key) is None else given[key] for key, default in defaults.items()
+    }
+    return cfg
 
 
 def plain_loader(cfg: DictConfig, *, train: bool, limit: int | None = None) -> DataLoader:
@@ -96,18 +116,17 @@ def plain_loader(cfg: DictConfig, *, train: bool, limit: int | None = None) -> D
     first = cfg.augmentations[0]
     mean, std = hosts.normalization(hosts.build_transform(dataset, first))
     transform = plain(first.crop_size, mean, std)
-    # Of solo-learn's sets those without a fixed size are folders, which need not have classes.
-    if spec.is_hosts and (spec.size is not None or not cfg.data.no_labels):
-        images = _labelled(cfg, transform)[0 if train else 1]
-    else:
+    if is_read_here(cfg):
         images = images_of(cfg, train=train, transform=transform)
+    else:
+        images = _of_host(cfg, transform, transform)[0 if train else 1]
     chosen = None
     if limit is not None and len(images) > limit:  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(len(images), generator=generator)  # type: ignore[arg-type]
         chosen = order[:limit].sort().values.tolist()
     batch_size = max(cfg.optimizer.batch_size, 100)
-    return loader_of(images, cfg, train=False, batch_size=batch_size, sampler=chosen)
+    return loader_of(images, cfg, batch_size=batch_size, sampler=chosen)
 
 
 def other_data(cfg: DictConfig, name: str) -> DictConfig:
@@ -131,21 +150,27 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     return cfg
 
 
-def _labelled(cfg: DictConfig, transform: Transform | None = None) -> tuple[Dataset, Dataset]:
-    """Training and validation images of a data set of solo-learn's.
-
-    Args:
-        cfg: parsed config.
-        transform: in the place of its own.
-    """
+def _of_host(cfg: DictConfig, train: Transform, val: Transform) -> tuple[Any, Any]:
+    """Training and validation images that solo-learn reads, with a transform for each."""
     whole = whole_of(cfg)
-    train, val = reading(lambda: hosts.labelled_images(whole), cfg)
-    if transform is not None:
-        train.transform = val.transform = transform
-    return part_of(cfg, train), val
+    of_train, of_val = reading(lambda: hosts.labelled_images(whole), cfg)
+    of_train.transform, of_val.transform = train, val
+    return part_of(cfg, of_train), of_val
 
 
-def _augmented(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+def _transforms(
+    dataset: str, size: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Transform, Transform]:
+    """What is made of the training and the validation images of a linear probe.
+
+    Those of solo-learn's data sets have its own, which are for one size.
+    """
+    spec, as_it_is = spec_of(dataset), plain(size, mean, std)
+    if spec.images:
+        return as_it_is, as_it_is
+    if spec.is_hosts and size == (spec.size or 224) and len(mean) == 3:
+        train, val = hosts.labelled_transforms(dataset)
+        return hosts.renormalize(train, mean, std), hosts.renormalize(val, mean, std)
     crop = transforms.RandomResizedCrop(size, interpolation=BICUBIC)
-    steps = [crop, transforms.RandomHorizontalFlip()]
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
+    steps = [Channels(len(mean)), crop, transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    return transforms.Compose([*steps, transforms.Normalize(mean, std)]), as_it_is

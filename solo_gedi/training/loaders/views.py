@@ -7,21 +7,24 @@ import torch
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from solo_gedi import hosts
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import KNOWN, spec_of
-from solo_gedi.data.transforms import Transform, plain
+from solo_gedi.data.transforms import Channels, Transform, plain
 from solo_gedi.errors import ConfigError, GEDIError, MissingPackageError, reason
+from solo_gedi.training.loaders.batches import TrainingLoader
 from solo_gedi.training.loaders.reading import (
     Indexed,
     images_of,
+    is_read_here,
     loader_of,
     part_of,
     points_of,
     reading,
+    training_loader,
+    training_points,
     whole_of,
 )
 
@@ -30,7 +33,7 @@ DeviceViews = Callable[[Tensor], list[Tensor]]
 logger = get_logger(__name__)
 
 
-def pretrain_loader(cfg: DictConfig) -> DataLoader:
+def pretrain_loader(cfg: DictConfig) -> TrainingLoader:
     """Batches [indices, [views], labels] with the views that `augmentations` describe.
 
     With `data.augment_on_device` they are [indices, images, labels], to be given to `device_views`:
@@ -40,13 +43,16 @@ def pretrain_loader(cfg: DictConfig) -> DataLoader:
         DataError: if the data cannot be read.
     """
     if (points := points_of(cfg, cfg.data.num_large_crops)) is not None:
-        return points
+        return training_points(points, cfg)
     transform: Transform = transforms.PILToTensor()
     if not cfg.data.get("augment_on_device"):
         transform = hosts.multi_view(*_pipelines(cfg))
+        mean, _ = hosts.normalization(_transform(cfg, 0))
+        if spec_of(cfg.data.dataset).has_class_folders and len(mean) == 1:
+            transform = transforms.Compose([Channels(1), transform])  # of folders, read in colour
         if cfg.debug_augmentations:
             logger.info("%s", transform)
-    return loader_of(_training_images(cfg, transform), cfg, train=True)
+    return training_loader(_training_images(cfg, transform), cfg)
 
 
 def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
@@ -67,14 +73,13 @@ def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
     images = _training_images(cfg, plain(first.crop_size, *mean_std))
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(images), generator=generator)[:limit].sort().values
-    loader = loader_of(images, cfg, train=False, batch_size=100, sampler=chosen.tolist())
+    loader = loader_of(images, cfg, batch_size=100, sampler=chosen.tolist())
     return (x for _, x, _ in loader)
 
 
 def _training_images(cfg: DictConfig, transform: Transform) -> Any:
     """(index, what `transform` makes of the image, label) of a pretraining config's data."""
-    spec = spec_of(cfg.data.dataset)
-    if not spec.is_hosts:
+    if is_read_here(cfg):
         return Indexed(images_of(cfg, train=True, transform=transform))
     whole = whole_of(cfg)
     dataset = reading(lambda: hosts.pretrain_images(whole, transform), cfg)
