@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from solo_gedi.config.compose import as_config as as_config
     from solo_gedi.config.compose import load_config as load_config
     from solo_gedi.config.compose import read_overrides as read_overrides
+    from solo_gedi.config.keys import EVALUATE_KEYS as EVALUATE_KEYS
+    from solo_gedi.config.keys import LINEAR_KEYS as LINEAR_KEYS
+    from solo_gedi.config.keys import PRETRAIN_KEYS as PRETRAIN_KEYS
+    from solo_gedi.config.keys import check_keys as check_keys
 
 _LATE = {
     **dict.fromkeys(("LINEAR", "PRETRAIN", "check", "check_choice", "prepare"), "checks"),
     **dict.fromkeys(("as_config", "load_config", "read_overrides"), "compose"),
+    **dict.fromkeys(("EVALUATE_KEYS", "LINEAR_KEYS", "PRETRAIN_KEYS", "check_keys"), "keys"),
 }
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
 from solo_gedi.backbones import BACKBONES
 from solo_gedi.config import rules
+from solo_gedi.config.keys import LINEAR_KEYS, PRETRAIN_KEYS, check_keys
 from solo_gedi.data import DATASETS, spec_of
 from solo_gedi.errors import ConfigError
 
@@ -40,7 +41,14 @@ def prepare(cfg: DictConfig, required: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the key, what was given and what would be right.
     """
+    if "method" in required:
+        method = cfg.get("method")
+        check_keys(cfg, _pretrain_keys(method), f"pretrain with method={method}")
+    else:
+        check_keys(cfg, LINEAR_KEYS, "linear")
     check(cfg, (*required, *_REQUIRED))
+    _check_labels(cfg)
+    _check_frozen(cfg)
     for key in ("train_path", "val_path"):
         path = cfg.data.get(key)
         if path is not None and spec_of(cfg.data.dataset).is_folder and not Path(path).is_dir():
@@ -79,6 +87,37 @@ def _check_format(cfg: DictConfig) -> None:
             f"data.format=h5 is for solo-learn's imagenet and imagenet100; data.dataset="
             f"{cfg.data.dataset} takes data.format=image_folder"
         )
+
+
+def _pretrain_keys(method: Any) -> frozenset[str]:
+    """The keys that a pretraining reads; of other methods than solo-learn's they check theirs."""
+    known, own = PRETRAIN_KEYS, hosts.method_keys(method)
+    if own is not None:
+        known = known - {"method_kwargs.*"} | own
+    if method in hosts.METHODS and not getattr(hosts.METHODS[method], "has_energy", False):
+        known = frozenset(key for key in known if not key.startswith("divergence."))
+    return known
+
+
+def _check_labels(cfg: DictConfig) -> None:
+    """Refuse `data.no_labels` where labels are part of the data."""
+    data = cfg.data
+    is_folder = spec_of(data.dataset).has_class_folders
+    if data.get("no_labels") and not (is_folder and data.get("format") != "h5"):
+        raise ConfigError(
+            f"data.no_labels=true is for folders of images, as of data.dataset=custom; "
+            f"data.dataset={data.dataset} has labels"
+        )
+
+
+def _check_frozen(cfg: DictConfig) -> None:
+    """Refuse what a probe has no use for where its backbone is not trained."""
+    if "pretrained_feature_extractor" not in cfg:
+        return
+    for key in ("optimizer.exclude_bias_n_norm_wd", "optimizer.layer_decay"):
+        value = OmegaConf.select(cfg, key)
+        if value and not cfg.get("finetune"):
+            raise ConfigError(f"{key}={value} is for finetune=true")
 
 
 def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:

@@ -16,10 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from solo_gedi.config.keys import is_known
 from solo_gedi.config.shipped import Kind, find_config
 from solo_gedi.errors import ConfigError, reason
 
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
+_NOTES = ("paper", "views")  # of shipped configs: what other keys refer to
+_INTERPOLATION = re.compile(r"\$\{(\w[\w.]*)\}")
 _OPENING = "\"'[{"  # of a quoted text, a list or a section
 
 
@@ -36,8 +39,9 @@ def load_config(
         kind: "pretrain" or "linear", which shipped configs are meant.
 
     Returns:
-        The config, interpolations resolved, in solo-learn's schema, before its parsing. Relative
-        paths in it start in the current folder.
+        The config, in solo-learn's schema, before its parsing; interpolations are resolved, and a
+        key that is there for nothing else is left out. Relative paths in it start in the current
+        folder.
 
     Raises:
         ConfigError: if there is no such config or an override does not fit it.
@@ -52,6 +56,7 @@ def load_config(
     try:
         with _hydra_on(path.parent):
             cfg = compose(path.name, [_as_meant(override) for override in overrides])
+        referred = set(_INTERPOLATION.findall(OmegaConf.to_yaml(cfg)))
         OmegaConf.resolve(cfg)
     # Hydra lets the last three through, for what is wrong with the file or an override.
     except (HydraException, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
@@ -60,7 +65,13 @@ def load_config(
         named = any(override.lstrip("+~").partition("=")[0] in said for override in overrides)
         given = f" with {' '.join(overrides)}" if overrides and not named else ""
         raise ConfigError(f"config {name}{given}: {said}{_advice(overrides)}") from error
-    return as_config(cfg)
+    for key in (override.lstrip("+").partition("=")[0] for override in overrides):
+        if key.startswith(tuple(f"{name}." for name in _NOTES)) and key not in referred:
+            raise ConfigError(f"{key}: no key of {name} refers to it")
+    cfg = as_config(cfg)
+    for key in (*_NOTES, *referred):
+        _leave_out(cfg, key)
+    return cfg
 
 
 def read_overrides(overrides: Sequence[str]) -> DictConfig:
@@ -143,6 +154,16 @@ def _plain(value: Any) -> Any:
     value = str(value) if isinstance(value, Path) else value
     # Nothing but a path starts so.
     return str(Path(value).expanduser()) if str(value).startswith("~/") else value
+
+
+def _leave_out(cfg: DictConfig, key: str) -> None:
+    """Leave out a key, and sections that are empty without it, if only other keys refer to it."""
+    section, _, last = key.rpartition(".")
+    parent = OmegaConf.select(cfg, section) if section else cfg
+    if isinstance(parent, DictConfig) and last in parent and not is_known(key):
+        del parent[last]
+        if section and not parent:
+            _leave_out(cfg, section)
 
 
 def _in_one_line(error: Exception) -> str:

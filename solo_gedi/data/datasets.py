@@ -37,6 +37,7 @@ class DatasetSpec:
         size: height and width where all images are squares of one size.
         splits: names that stand in the place of a path, if the set is part of a package.
         is_folder: whether it is any folder of images.
+        has_class_folders: whether its images lie in a folder for each class.
         box: fresh chains on points are uniform over [-box, box].
     """
 
@@ -48,6 +49,7 @@ class DatasetSpec:
     size: int | None = None
     splits: tuple[str, ...] = ()
     is_folder: bool = False
+    has_class_folders: bool = False
     box: float = 1.0
 
     @property
@@ -208,9 +210,11 @@ _HOSTS = {
         100, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762), size=32
     ),
     "stl10": DatasetSpec(10, mean=(0.4914, 0.4823, 0.4466), std=(0.247, 0.243, 0.261), size=96),
-    "imagenet": DatasetSpec(1000, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-    "imagenet100": DatasetSpec(100, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-    "custom": DatasetSpec(0, mean=IMAGENET_MEAN, std=IMAGENET_STD, is_folder=True),
+    "imagenet": DatasetSpec(1000, mean=IMAGENET_MEAN, std=IMAGENET_STD, has_class_folders=True),
+    "imagenet100": DatasetSpec(100, mean=IMAGENET_MEAN, std=IMAGENET_STD, has_class_folders=True),
+    "custom": DatasetSpec(
+        0, mean=IMAGENET_MEAN, std=IMAGENET_STD, is_folder=True, has_class_folders=True
+    ),
 }
 KNOWN = {**DATASETS, **_HOSTS}
 

@@ -90,6 +90,10 @@ class Options:
         for override in self.overrides:
             if override.find("=") < 1:
                 raise ConfigError(f"{override!r} is not an override: key=value")
+        if self.overrides:
+            from solo_gedi.config import EVALUATE_KEYS, check_keys, read_overrides
+
+            check_keys(read_overrides(self.overrides), EVALUATE_KEYS, "evaluate")
 
 
 def names(given: str | Iterable[str]) -> tuple[str, ...]:

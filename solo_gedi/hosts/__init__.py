@@ -7,10 +7,12 @@ Nothing outside this package imports solo-learn. What the names below mean:
 - `WeightedKNN`: its kNN metric;
 - `barlow_loss`, `swav_loss`, `SinkhornKnopp`: its baselines' losses;
 - `BACKBONES`: name -> factory(method, **kwargs), which the methods build from;
+- `method_keys(name)`: what a method of its own reads of a config;
 - `add_method`, `add_backbone`, `add_dataset`, `has_dataset`: its registries;
 - `mend()`: repairs what keeps it from running on today's libraries;
 - `build_transform(dataset, augmentation)`, `multi_view(transforms, copies)`: its augmentations;
 - `pretrain_images(cfg, transform)`, `labelled_images(cfg)`: its data sets;
+- `labelled_transforms(dataset)`: the fixed pipelines of its linear probe;
 - `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
 """
 
@@ -21,6 +23,7 @@ from solo_gedi.hosts._shared import build_backbone as build_backbone
 from solo_gedi.hosts._shared import cluster_scores as cluster_scores
 from solo_gedi.hosts._shared import features_dim as features_dim
 from solo_gedi.hosts._shared import normalization as normalization
+from solo_gedi.hosts._shared import renormalize as renormalize
 
 if GENERATION == "github":
     from solo_gedi.hosts.github import *  # noqa: F403

@@ -40,14 +40,26 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
 def with_normalization(dataset: str, augmentation: DictConfig) -> dict[str, Any]:
     """An augmentation config with the data set's mean and std where it has none."""
     spec = spec_of(dataset)
-    return {"mean": spec.mean, "std": spec.std, **dict(augmentation)}
+    given = {str(key): value for key, value in augmentation.items() if value is not None}
+    return {"mean": spec.mean, "std": spec.std, **given}
+
+
+def renormalize(transform: Any, mean: Any, std: Any) -> Any:
+    """A pipeline that a host built, with this mean and std in its Normalize step."""
+    step = _normalize_step(transform)
+    step.mean, step.std = tuple(map(float, mean)), tuple(map(float, std))
+    return transform
 
 
 def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel of the Normalize step inside a pipeline that a host built."""
-    steps = getattr(transform, "transform", transform).transforms
-    step = next(step for step in steps if isinstance(step, transforms.Normalize))
+    step = _normalize_step(transform)
     return tuple(map(float, step.mean)), tuple(map(float, step.std))
+
+
+def _normalize_step(transform: Any) -> transforms.Normalize:
+    steps = getattr(transform, "transform", transform).transforms
+    return next(step for step in steps if isinstance(step, transforms.Normalize))
 
 
 def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:

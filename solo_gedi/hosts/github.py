@@ -1,5 +1,7 @@
 """solo-learn 1.0.5 and later, from GitHub: almost only re-exports."""
 
+import inspect
+import re
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -10,6 +12,7 @@ from solo_gedi.hosts._shared import (
     BackboneFactory,
     FewClassesMixin,
     WeightedKNNMixin,
+    renormalize,
     with_normalization,
 )
 
@@ -37,6 +40,7 @@ with warnings.catch_warnings():
     from solo.utils.sinkhorn_knopp import SinkhornKnopp
 
 BACKBONES = BaseMethod._BACKBONES
+_OWN = frozenset(METHODS)
 
 
 class WeightedKNN(WeightedKNNMixin, WeightedKNNClassifier):
@@ -55,6 +59,17 @@ def mend() -> None:
 def add_method(name: str, method: type) -> None:
     """Make `method: name` known."""
     METHODS[name] = method
+
+
+def method_keys(name: str) -> frozenset[str] | None:
+    """The keys of a config that a method of solo-learn's reads itself; None of other methods."""
+    if name not in _OWN:
+        return None
+    classes = [c for c in METHODS[name].__mro__ if c.__module__.startswith("solo.methods")]
+    source = "".join(map(inspect.getsource, classes))
+    found = re.findall(r"\bcfg\.((?:method_kwargs|momentum)\.\w+)", source)
+    # The callback that adds noise to any method's views reads its setting from here.
+    return frozenset(found) | {"method_kwargs.input_noise_std"}
 
 
 def add_backbone(name: str, factory: BackboneFactory) -> None:
@@ -77,9 +92,9 @@ def has_dataset(name: str) -> bool:
 
 def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
     """solo-learn's augmentation pipeline for one entry of `augmentations`."""
-    return build_transform_pipeline(
-        dataset, OmegaConf.create(with_normalization(dataset, augmentation))
-    )
+    full = OmegaConf.create(with_normalization(dataset, augmentation))
+    # Which takes its own for some data sets, whatever the config says.
+    return renormalize(build_transform_pipeline(dataset, full), full.mean, full.std)
 
 
 def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callable:
@@ -99,6 +114,11 @@ def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
         no_labels=cfg.data.no_labels,
         data_fraction=cfg.data.fraction,
     )
+
+
+def labelled_transforms(dataset: str) -> tuple[Callable, Callable]:
+    """The fixed pipelines of a linear probe's training and validation images."""
+    return prepare_transforms(dataset)
 
 
 def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:
@@ -127,6 +147,8 @@ __all__ = [
     "build_transform",
     "has_dataset",
     "labelled_images",
+    "labelled_transforms",
+    "method_keys",
     "mend",
     "multi_view",
     "parse_linear",

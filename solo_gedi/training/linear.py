@@ -44,7 +44,7 @@ def linear(cfg: DictConfig | Mapping[str, Any]) -> Run:
     if cfg.data.get("val_path") is None:
         raise ConfigError("data.val_path is missing from the config")
     check_choice("pretrain_method", cfg.pretrain_method, hosts.METHODS)
-    cfg = parse(cfg, hosts.parse_linear)
+    cfg = parse(loaders.with_probe_augmentations(cfg), hosts.parse_linear)
     if cfg.auto_augment or cfg.mixup or cfg.cutmix or cfg.label_smoothing:
         raise ConfigError(
             "auto_augment, mixup, cutmix and label_smoothing: use solo-learn's own main_linear.py"

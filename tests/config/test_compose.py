@@ -46,8 +46,8 @@ def test_a_shipped_config_is_named_with_or_without_its_suffix(name):
 def test_a_path_is_taken_with_or_without_its_suffix(tmp_path, folder, kind, suffix):
     place = tmp_path / "elsewhere" if folder == "absolute" else Path(folder)
     place.mkdir(exist_ok=True)
-    (place / "my.own.yaml").write_text("a: 1\nb: ${a}\n")
-    assert load_config(kind(place / f"my.own{suffix}"), ["a=2"]) == {"a": 2, "b": 2}
+    (place / "my.own.yaml").write_text("my: {size: 1}\nseed: ${my.size}\n")
+    assert load_config(kind(place / f"my.own{suffix}"), ["my.size=2"]) == {"seed": 2}
 
 
 def test_a_file_wins_over_a_shipped_config_of_its_name(tmp_path):

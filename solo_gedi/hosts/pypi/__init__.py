@@ -10,11 +10,12 @@ from solo_gedi.hosts.pypi.config import add_dataset, has_dataset, parse_linear, 
 from solo_gedi.hosts.pypi.images import (
     build_transform,
     labelled_images,
+    labelled_transforms,
     multi_view,
     pretrain_images,
 )
 from solo_gedi.hosts.pypi.linear import LinearModel
-from solo_gedi.hosts.pypi.methods import METHODS, add_method
+from solo_gedi.hosts.pypi.methods import METHODS, add_method, method_keys
 from solo_gedi.hosts.pypi.solo import SinkhornKnopp
 from solo_gedi.hosts.pypi.solo import barlow_loss_func as barlow_loss
 from solo_gedi.hosts.pypi.solo import swav_loss_func as swav_loss
@@ -38,7 +39,9 @@ __all__ = [
     "build_transform",
     "has_dataset",
     "labelled_images",
+    "labelled_transforms",
     "mend",
+    "method_keys",
     "multi_view",
     "parse_linear",
     "parse_pretrain",

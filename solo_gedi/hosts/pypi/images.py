@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
-from solo_gedi.hosts._shared import with_normalization
+from solo_gedi.hosts._shared import renormalize, with_normalization
 from solo_gedi.hosts.pypi import solo
 
 
@@ -27,14 +27,9 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
     if augmentation.equalization.prob:
         raise _needs_github("augmentations.equalization.prob > 0")
     jitter = augmentation.color_jitter
-    normalization = {
-        name: tuple(value)
-        for name, value in with_normalization(dataset, augmentation).items()
-        if name in ("mean", "std")
-    }
-    own_pixels = not spec_of(dataset).is_hosts
-    return solo.pretrain_dataloader.prepare_transform(
-        "custom" if own_pixels else dataset,
+    full = with_normalization(dataset, augmentation)
+    transform = solo.pretrain_dataloader.prepare_transform(
+        dataset if spec_of(dataset).is_hosts else "custom",
         brightness=jitter.get("brightness", 0),
         contrast=jitter.get("contrast", 0),
         saturation=jitter.get("saturation", 0),
@@ -47,8 +42,8 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
         min_scale=augmentation.rrc.crop_min_scale,
         max_scale=augmentation.rrc.crop_max_scale,
         crop_size=augmentation.crop_size,
-        **(normalization if own_pixels else {}),
     )
+    return renormalize(transform, full["mean"], full["std"])
 
 
 def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callable:
@@ -73,6 +68,11 @@ def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
         train_dir=".",
         no_labels=cfg.data.no_labels,
     )
+
+
+def labelled_transforms(dataset: str) -> tuple[Callable, Callable]:
+    """The fixed pipelines of a linear probe's training and validation images."""
+    return solo.classification_dataloader.prepare_transforms(dataset)
 
 
 def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:

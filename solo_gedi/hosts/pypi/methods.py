@@ -23,8 +23,7 @@ def _arguments(method: type, cfg: DictConfig) -> dict[str, Any]:
     given = dict(cfg.method_kwargs)
     # The callback that adds noise to any method's views reads its setting from here.
     given.pop("input_noise_std", None)
-    parameters = inspect.signature(method.__init__).parameters  # type: ignore[misc]
-    known = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    known = _parameters(method)
     if unknown := sorted(set(given) - set(known)):
         raise ConfigError(f"method_kwargs of {cfg.method} has no {unknown}; it takes {known}")
     parser = method.add_model_specific_args(ArgumentParser())  # type: ignore[attr-defined]
@@ -33,6 +32,19 @@ def _arguments(method: type, cfg: DictConfig) -> dict[str, Any]:
     if missing := [name for name in known if values[name] is None]:
         raise ConfigError(f"method_kwargs of {cfg.method} needs {missing}")
     return values
+
+
+def _parameters(method: type) -> list[str]:
+    parameters = inspect.signature(method.__init__).parameters  # type: ignore[misc]
+    return [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+
+
+def method_keys(name: str) -> frozenset[str] | None:
+    """The keys of a config that a method of solo-learn's reads itself; None of other methods."""
+    if name not in NAMES:
+        return None
+    known = (*_parameters(solo.METHODS[name]), "input_noise_std")
+    return frozenset(f"method_kwargs.{key}" for key in known)
 
 
 def adapt(method: type) -> type:
