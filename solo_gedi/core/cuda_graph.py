@@ -41,13 +41,14 @@ class GraphedLoop:
         # The graph's own: a capture that is broken off may leave its generator unusable.
         self._generator = Generator()
 
-    def __call__(self, chains: Tensor, generator: Generator) -> tuple[Tensor, ...]:
+    def __call__(self, chains: Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
         """What the loop returns.
 
         Args:
             chains: (n, ...).
-            generator: source of the noise, which goes on as in the loop.
+            generator: source of the noise, which goes on as in the loop; not None.
         """
+        assert generator is not None
         key = (chains.shape, chains.dtype, *(weight.data_ptr() for weight in self.weights()))
         if key != self._key:
             self._key, self._replay = key, None  # first free the graph before

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from solo_gedi.core import Sampler
-from solo_gedi.core.processes import gather, get_logger
+from solo_gedi.core.processes import distributed, get_logger
 from solo_gedi.errors import ConfigError, DivergenceError
 
 logger = get_logger(__name__)
@@ -100,25 +101,35 @@ class DivergenceGuard(Callback):
         due = step % self.snapshot_every == 0
         if not (due or step % self.check_every == 0 or trainer.is_last_batch):
             return
-        problem = next(filter(None, gather(self._problem(pl_module))), None)
+        problem = self._problem(pl_module)
         if problem is not None:
             self._diverged(trainer, pl_module, problem)
         elif due:
             self._snapshots = [*self._snapshots[-1:], _snapshot(trainer, pl_module)]
         events = float(len(self.events))
-        pl_module.log("divergence_events", events, on_step=False, on_epoch=True, reduce_fx="max")
+        pl_module.log(
+            *("divergence_events", events),
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="max",
+            sync_dist=True,
+        )
 
     def _keep_first_chains(self, pl_module: LightningModule) -> None:
         """Chains are made in the first step, after the first state was kept."""
         first, chains = self._snapshots[0], _chains(pl_module)
         if first.chains is None and chains is not None and bool(chains.isfinite().all()):
-            self._snapshots[0] = first._replace(chains=chains.clone())
+            self._snapshots[0] = first._replace(chains=_on_cpu(chains))
 
     def _problem(self, pl_module: Any) -> str | None:
         """What is wrong with the last step; if nothing is, update the running means."""
-        sizes = {name: abs(float(value)) for name, value in pl_module.watched.items()}
-        problem = broken_weight(pl_module.named_parameters()) or beyond(sizes, self.limit)
-        if problem is not None:
+        broken, sizes = _look(pl_module)
+        if broken:
+            return (
+                broken_weight(pl_module.named_parameters())
+                or "another process's weights are not finite"
+            )
+        if (problem := beyond(sizes, self.limit)) is not None:
             return problem
         for name, size in sizes.items():
             mean = max(1.0, self._means.get(name, size))
@@ -156,6 +167,26 @@ class DivergenceGuard(Callback):
         logger.warning("%s. Going on from step %d%s.", what, snapshot.step, gentler)
 
 
+def _look(pl_module: Any) -> tuple[bool, dict[str, float]]:
+    """Whether weights are broken and the largest size of what is watched, over all processes.
+
+    All of it in one tensor, which is copied from the device once.
+    """
+    watched: dict[str, Tensor] = pl_module.watched
+    finite = _finite([weight for _, weight in pl_module.named_parameters()])
+    look = torch.stack([(~finite.all()).float(), *(v.float().abs() for v in watched.values())])
+    if distributed():
+        # The largest of a number and NaN need not be NaN.
+        look = look.nan_to_num(torch.inf, torch.inf)
+        dist.all_reduce(look, dist.ReduceOp.MAX)
+    broken, *sizes = look.tolist()
+    return bool(broken), dict(zip(watched, sizes, strict=True))
+
+
+def _finite(weights: Iterable[Tensor]) -> Tensor:
+    return torch.stack([weight.detach().isfinite().all() for weight in weights])
+
+
 def broken_weight(named: Iterable[tuple[str, Tensor]]) -> str | None:
     """Which weights are not finite, if any.
 
@@ -166,7 +197,7 @@ def broken_weight(named: Iterable[tuple[str, Tensor]]) -> str | None:
         A phrase that names the first of them.
     """
     names, weights = zip(*named, strict=True)
-    finite = torch.stack([weight.detach().isfinite().all() for weight in weights])
+    finite = _finite(weights)
     if bool(finite.all()):
         return None
     return f"the weights {names[int((~finite).nonzero()[0])]} are not finite"
@@ -209,13 +240,22 @@ def _chains(pl_module: Any) -> Tensor | None:
     return None if sampler is None else sampler.buffer.chains
 
 
+def _on_cpu(state: Any) -> Any:
+    """A copy of tensors, also in dicts, off the device that trains: of chains above all."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return copy.deepcopy(state)
+
+
 def _snapshot(trainer: Trainer, pl_module: LightningModule) -> _Snapshot:
     chains = _chains(pl_module)
     return _Snapshot(
         step=trainer.global_step,
-        model={name: value.detach().clone() for name, value in pl_module.state_dict().items()},
-        optimizers=[copy.deepcopy(o.state_dict()["state"]) for o in trainer.optimizers],
-        chains=None if chains is None else chains.clone(),
+        model=_on_cpu(pl_module.state_dict()),
+        optimizers=[_on_cpu(o.state_dict()["state"]) for o in trainer.optimizers],
+        chains=None if chains is None else _on_cpu(chains),
     )
 
 

@@ -1,0 +1,34 @@
+"""Training on several processes without waiting for what is logged."""
+
+from typing import Any
+
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+
+class QuietDDP(DDPStrategy):
+    """DDP whose training steps reduce gradients, and nothing that they log.
+
+    With `sync_dist=True` Lightning reduces each value at each step, by a barrier and an all-reduce,
+    whether it is written or not; solo-learn's methods log so. Here an epoch's means are reduced
+    when the epoch is over, and a step's values are those of the first process's batch.
+
+    Every parameter takes part in every step of the methods here, so that DDP need not look for
+    those that do not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(find_unused_parameters=False)
+        self._in_step = False
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the module's step."""
+        self._in_step = True
+        try:
+            return super().training_step(*args, **kwargs)
+        finally:
+            self._in_step = False
+
+    def reduce(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Reduce a value over the processes, unless it is logged within a step."""
+        return tensor if self._in_step else super().reduce(tensor, *args, **kwargs)
