@@ -44,10 +44,10 @@ def read(monkeypatch):
             frame = frame.f_back
         code = frame.f_code
         # That function copies a view, whose steps are then read without the name of the list.
-        if code.co_name != "with_normalization" or key in ("mean", "std"):
-            if not any(part in code.co_filename for part in NO_READERS):
-                full = _generic(re.sub(r"\[(\d+)\]", r".\1", self._get_full_key(key)))
-                keys.add(f"augmentations.N.{full}" if full in _VIEW else full)
+        copies = code.co_name == "with_normalization" and key not in ("mean", "std")
+        if not copies and not any(part in code.co_filename for part in NO_READERS):
+            full = _generic(re.sub(r"\[(\d+)\]", r".\1", self._get_full_key(key)))
+            keys.add(f"augmentations.N.{full}" if full in _VIEW else full)
         return get(self, key, *args, **kwargs)
 
     init = Trainer.__init__
@@ -108,6 +108,7 @@ ON_PRETRAIN = {
     **{"augmentations.0.mean": [0.3], "augmentations.0.std": [0.3]},
 }
 FOLDER = {"data.train_path": "train", "data.val_path": "val", "optimizer.batch_size": 8}
+FOLDER |= {"data.dataset": "imagenet100", "backbone.kwargs.width": 8}
 DEVICE = {"data.augment_on_device": True} if find_spec("kornia") else {}
 POINTS = {"limit_train_batches": 2, "limit_val_batches": 2, "data.no_labels": False}
 
