@@ -23,7 +23,7 @@ from solo_gedi.core import (
     saved_sampler,
 )
 from solo_gedi.core.memory import GIB, room
-from solo_gedi.core.processes import gather, get_logger, rank, world_size
+from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts import BaseMethod, build_transform, normalization
@@ -285,7 +285,12 @@ class GEDI(BaseMethod):
         checkpoint["sampler"] = self._saved_sampler
         if self.sampler is not None:
             state = self.sampler.state_dict()
-            checkpoint["replay_buffers"] = gather(state.pop("buffer"))
+            buffer = state.pop("buffer")
+            # Only the first process writes the file, and chains may be large.
+            chains, rest = gather_to_first(buffer.pop("chains")), gather(buffer)
+            checkpoint["replay_buffers"] = [
+                {"chains": own, **other} for own, other in zip(chains, rest, strict=False)
+            ]
             checkpoint["sampler"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from solo_gedi.core import (
     prior_loss,
     sampler,
 )
+from solo_gedi.core.processes import gather_to_first
 
 TIMEOUT_S = 120
 PRIOR = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
@@ -84,6 +85,7 @@ def process(rank, folder):
     gathered = values_and_gradients(DistributedDataParallel(model), half)
     measured = [["fp32", "bf16", "bf16"], ["fp32", "fp32", "bf16"]][rank]
     result = {"gathered": gathered, "together": precisions(measured, gather_distributed=True)}
+    result["on the first"] = gather_to_first(torch.full((2, 3), float(rank)).T)
     if rank == 0:  # alone: the other is at the barrier
         result |= {"local": local_values(model, half), "alone": precisions(measured)}
     torch.save(result, f"{folder}/{rank}.pt")
@@ -129,6 +131,11 @@ def test_two_processes_agree_with_one_where_they_gather_and_need_not_meet_elsewh
     assert (halves.mean() - alone[0][0]).abs() > 1e-2
     # And so it is where nothing is gathered, as rank 0 has found on its own.
     torch.testing.assert_close(first["local"], local_values(model, batch.chunk(2)[0]))
+
+    # The first process has what both have, the other not even its own.
+    both = [torch.zeros(3, 2), torch.ones(3, 2)]
+    assert all(map(torch.equal, first["on the first"], both))
+    assert second["on the first"] == []
 
     # bf16 where both have found it faster; each for itself where they do not meet.
     assert first["together"] == second["together"] == ["fp32", "fp32", "bf16"]
