@@ -1,5 +1,7 @@
 # make demo : set up (once), then pretrain and compare GEDI, SwAV and Barlow Twins on digits
 # make test : set up (once), then lint, types, import rules and the whole test suite
+# make docs : set up (once), then run the tutorials and build the site into site/, every link checked
+# make floors : the test suite on the lowest stated versions, in an environment of its own
 # make results : renew the tables of README.md and docs/*.md from docs/results/*.json
 # make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
 PYTHON ?= python3
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 SOLO_LEARN ?=
 RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
 
-.PHONY: demo test results setup browser clean
+.PHONY: demo test docs floors results setup browser clean
 
 demo: setup
 	$(RUN) $(BIN)/solo-gedi demo
@@ -19,6 +21,22 @@ test: setup browser
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
+# The lowest versions of what the package depends on; the newest of what only its tests need.
+floors:
+	$(PYTHON) -m venv $(VENV)-floors
+	$(VENV)-floors/bin/python -m pip install --quiet --upgrade pip uv
+	$(VENV)-floors/bin/python -m uv pip install --python $(VENV)-floors/bin/python --resolution lowest-direct -e '.[all]'
+	$(VENV)-floors/bin/python -m pip install -e '.[test]'
+	$(VENV)-floors/bin/python -m pip install --no-deps solo-learn==1.0.2
+	$(VENV)-floors/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 results: setup
 	$(BIN)/python -m docs.render
@@ -43,4 +61,4 @@ browser:
 	|| echo "no Chromium here: the test that opens the report in a browser will be skipped"
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-floors build site *.egg-info

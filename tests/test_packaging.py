@@ -70,6 +70,10 @@ def test_the_sdist_holds_all_that_the_repository_does(built):
     assert not [name for name in names if "__pycache__" in name]
 
 
+def test_the_page_of_the_package_can_be_shown(built):
+    run(sys.executable, "-m", "twine", "check", "--strict", *built, cwd=ROOT)
+
+
 def test_the_wheel_alone_lists_composes_and_trains(installed, tmp_path):
     where = "import solo_gedi, hydra_plugins.solo_gedi as p; print(solo_gedi.__file__, p.__file__)"
     places = run(installed / "python", "-c", where, cwd=tmp_path)

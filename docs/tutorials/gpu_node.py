@@ -1,0 +1,95 @@
+# %% [markdown]
+# # Train on a GPU node and resume
+#
+# A run on a cluster is killed sooner or later: by the time limit, for a job of higher priority, by
+# you. This tutorial starts a run, has it stopped, and continues it. It uses small digits, so that
+# it runs on a CPU too; on a GPU node the commands are the same.
+#
+# ## The job
+#
+# ```sh
+# #!/bin/bash
+# #SBATCH --gpus 1
+# #SBATCH --cpus-per-task 8
+# #SBATCH --time 12:00:00
+# #SBATCH --signal SIGTERM@600   # ten minutes before the end
+# #SBATCH --requeue
+# srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets
+# ```
+#
+# `accelerator: auto` takes the GPU where there is one. See also [Slurm](../how-to/slurm.md) and
+# [several GPUs](../how-to/multi-gpu.md).
+
+# %%
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+
+import solo_gedi as sg
+
+torch.cuda.is_available()
+
+# %% [markdown]
+# ## Start, and stop it half way
+#
+# `checkpoint.frequency=1` keeps a checkpoint every epoch. The run gets the signal that Slurm sends,
+# as soon as the first checkpoint is there.
+
+# %%
+command = [
+    *(sys.executable, "-m", "solo_gedi"),  # `solo-gedi` in a shell
+    *("pretrain", "digits/gedi_fast", "max_epochs=4", "checkpoint.frequency=1"),
+    *("enable_progress_bar=false", "data.num_workers=0", "+enable_model_summary=false"),
+]
+folder = Path("trained_models/gedi")
+job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+while job.poll() is None and not list(folder.glob("*/*.ckpt")):
+    time.sleep(0.1)
+job.send_signal(signal.SIGTERM)
+said, _ = job.communicate()
+print(said[-600:])
+job.returncode  # 128 + SIGTERM: the queue sees that it was stopped
+
+# %% [markdown]
+# ## Start the same command again
+#
+# It finds the unfinished run of the same config, and goes on with its weights, optimizer, chains
+# and random states.
+
+# %%
+again = subprocess.run(command, capture_output=True, text=True, check=True)
+print(again.stdout[-600:])
+
+# %%
+runs = list(folder.iterdir())
+len(runs), sorted(path.name for path in runs[0].iterdir())
+
+# %% [markdown]
+# One folder holds the whole run. Its log is in two parts, one for each start:
+
+# %%
+curve = {}
+for path in sorted(runs[0].glob("logs/version_*/metrics.csv")):
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            if row.get("train_gedi_loss_epoch"):
+                curve[int(row["epoch"])] = float(row["train_gedi_loss_epoch"])
+figure, axis = plt.subplots(figsize=(5, 2.5))
+axis.plot(list(curve), list(curve.values()), "o-")
+axis.set(xlabel="epoch", ylabel="train_gedi_loss", xticks=list(curve))
+figure.tight_layout()
+
+# %%
+sg.load(runs[0])
+
+# %% [markdown]
+# ## Copy the result home
+#
+# A run's folder can be moved. To use the model where solo-learn is not installed, copy the folder,
+# or [export it](../how-to/export.md).
