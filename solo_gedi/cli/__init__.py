@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the process when None.
 
     Returns:
-        The exit status: 0, or 2 for a user's error, or 128 + the number of a signal.
+        The exit status: 0, or 2 for a user's error, or 128 + the number of a signal; 1 for a fault
+        of ours.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -83,7 +84,7 @@ def _main(given: list[str], debug: bool) -> int:
         # as another program wants a core; torch reads this when it is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         _show_logs()
-        module.run(arguments)
+        return module.run(arguments) or 0
     except (Interrupted, KeyboardInterrupt) as error:
         ended = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
         print(ended, flush=True)
@@ -95,7 +96,6 @@ def _main(given: list[str], debug: bool) -> int:
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
         return 2
-    return 0
 
 
 def parser_of(command: str) -> Parser:

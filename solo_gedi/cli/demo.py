@@ -16,14 +16,13 @@ def run(arguments: argparse.Namespace) -> None:
     import logging
     from time import perf_counter
 
-    from tabulate import tabulate
-
-    from solo_gedi.comparison.demo import demo
+    from solo_gedi.comparison import tables
+    from solo_gedi.comparison.demo import DIGITS, demo
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     start = perf_counter()
     rows = demo(**vars(arguments))
     print("\nNMI of the cluster head; linear probe and kNN offline; all on digits' test split")
-    print(tabulate(rows, headers="keys", floatfmt=".3f"))
+    print(tables.show(rows, digits=DIGITS))
     seconds = perf_counter() - start
     print(f"\n{seconds:.0f} s in all. Tables and pictures: {arguments.out}/")

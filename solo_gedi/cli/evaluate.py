@@ -2,18 +2,21 @@
 
 metrics.json, pictures and report.html go into the run's folder. Another evaluation of the same
 checkpoint adds to them. A task that cannot be done is named with its reason; the others go on.
+Without test images the training images are measured, which every number's split says.
 """
 
 import argparse
-from pathlib import Path
 
 TASKS = ("clustering", "triad", "linear", "knn", "ood", "fid", "samples")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.report.evaluate`."""
-    parser.add_argument("model", type=Path, help="a checkpoint, or the folder of a run or cell")
+    parser.add_argument(
+        "model", help="a checkpoint, the folder of a run, a cell or an export, or gedi-digits"
+    )
     add_options(parser)
+    parser.add_argument("--out", metavar="FOLDER", help="of the results; the run's if not given")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -39,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=("uniform", "shuffled"),
         metavar="NAME[:PATH],...",
-        help="data sets to tell apart: solo-learn's or ours, or custom:FOLDER; "
+        help="data sets to tell apart: solo-learn's or ours, or custom:FOLDER of images; "
         "without files: uniform (noise), shuffled (the test set's own pixels)",
     )
     add(
@@ -60,11 +63,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--inception-weights", metavar="FILE", help="of FID's network; downloaded if not given")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Evaluate; the numbers are logged as they come."""
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate; the numbers are logged as they come.
+
+    Returns:
+        1 after a fault of ours, else 0.
+    """
     from solo_gedi.report import evaluate
 
-    evaluate(**vars(arguments))
+    return int(bool(evaluate(**vars(arguments)).faults))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ logger = get_logger(__name__)
 
 METHODS = ("gedi", "swav", "barlow")  # config names
 SHOWN = "gedi"  # whose clusters and samples are drawn
+DIGITS = 3  # of its table, on the console as in the files
 
 
 def demo(
@@ -53,7 +54,7 @@ def demo(
     check_folder(folder, "--out")
     for method in METHODS:
         rows.append(_compare(method, folder, epochs, seed))
-        tables.write(rows, folder, "table")
+        tables.write(rows, folder, "table", DIGITS)
     return rows
 
 

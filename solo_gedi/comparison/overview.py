@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLUSTER_MAP = "clusters"  # the picture of an evaluation that shows the plane
+_SHOWN = ("feature_map", "ood_roc", "samples_fresh", "samples_buffer")  # of each method
 
 _NOTES = {
     "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
@@ -87,7 +88,7 @@ def _figures(results: dict[tuple[str, str], Results], dataset: str, out: Path) -
             title, note = described(path)
             if path.stem == CLUSTER_MAP:
                 maps[method] = path
-            else:
+            elif path.stem in _SHOWN:
                 about = f"{dataset}, {method}, seed {first['seed']}: {title}"
                 figures.append(Figure(about, path, note))
     if maps:

@@ -281,13 +281,14 @@ def _flat(config: Any, prefix: str = "") -> Row:
     }
 
 
-def write(rows: list[Row], out: Path, name: str) -> None:
+def write(rows: list[Row], out: Path, name: str, digits: int = 2) -> None:
     """Write rows as `<name>.csv`, `.md` and `.tex`.
 
     Args:
         rows: with the same keys, which head the columns.
         out: folder; made where it is missing.
         name: of the files.
+        digits: decimals in the tables of text.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / f"{name}.csv").open("w", newline="") as file:
@@ -295,33 +296,39 @@ def write(rows: list[Row], out: Path, name: str) -> None:
         writer.writeheader()
         writer.writerows(rows)
     for suffix, style in (("md", "github"), ("tex", "latex_booktabs")):
-        (out / f"{name}.{suffix}").write_text(show(rows, style) + "\n")
+        (out / f"{name}.{suffix}").write_text(show(rows, style, digits) + "\n")
 
 
-def show(rows: list[Row], style: str = "simple") -> str:
+def show(rows: list[Row], style: str = "simple", digits: int = 2) -> str:
     """Rows as a table of text; see `shown`.
 
     Args:
         rows: with the same keys.
         style: of tabulate.
+        digits: decimals.
     """
-    texts = [shown(row) for row in rows]
+    texts = [shown(row, digits) for row in rows]
     return tabulate(texts, headers="keys", tablefmt=style, disable_numparse=True)
 
 
-def shown(row: Row) -> Row:
-    """A row as text: mean and standard deviation in one column, two decimals.
+def shown(row: Row, digits: int = 2) -> Row:
+    """A row as text: mean and standard deviation in one column.
 
     Args:
         row: of a table.
+        digits: decimals.
+
+    >>> shown({"mean": 0.8764, "std": 0.0123, "seeds": 5}, digits=3)
+    {'mean': '0.876 ± 0.012', 'seeds': '5'}
     """
     texts: Row = {}
     for key, value in row.items():
         if key.endswith("std"):
             continue
         std = row.get({"mean": "std", "paper": "paper std"}.get(key, ""))
-        text = "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
-        if key == "difference" and value is not None:
-            text = f"{value:+.2f}"
-        texts[key] = text if std is None else f"{text} ± {std:.2f}"
+        sign = "+" if key == "difference" else ""
+        text = f"{value:{sign}.{digits}f}" if isinstance(value, float) else str(value)
+        if value is None:
+            text = ""
+        texts[key] = text if std is None else f"{text} ± {std:.{digits}f}"
     return texts

@@ -5,6 +5,7 @@ The metrics need no solo-learn, but for `knn_accuracy`, which is solo-learn's.
 
 from solo_gedi.evaluation.clustering import (
     cluster_accuracy,
+    cluster_usage,
     clustering_metrics,
     kmeans_clusters,
     minibatch_nmi,
@@ -28,6 +29,7 @@ __all__ = [
     "SampleFeatures",
     "auroc",
     "cluster_accuracy",
+    "cluster_usage",
     "clustering_metrics",
     "draw_samples",
     "extract",

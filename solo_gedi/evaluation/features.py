@@ -1,4 +1,4 @@
-"""A model's features and clusters of a data set."""
+"""What a model says of a data set."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from solo_gedi.core import evaluation_mode
+from solo_gedi.core import evaluation_mode, log_density
 from solo_gedi.inference import Model
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # of (network inputs, labels)
@@ -18,12 +18,16 @@ class Features(NamedTuple):
     Attributes:
         features: (n, h) of the backbone.
         clusters: (n,) argmax of the model's scores.
-        labels: (n,).
+        labels: (n,); -1 where there is none.
+        confidence: (n,) shares p(y|x) of these clusters.
+        log_density: (n,) log p up to a constant.
     """
 
     features: Tensor
     clusters: Tensor
     labels: Tensor
+    confidence: Tensor
+    log_density: Tensor
 
 
 def extract(model: Model, batches: Batches) -> Features:
@@ -39,6 +43,8 @@ def extract(model: Model, batches: Batches) -> Features:
     parts = []
     with evaluation_mode(model), torch.inference_mode():
         for x, labels in batches:
-            out = model(x.to(model.device))
-            parts.append((out.features.cpu(), out.scores.argmax(1).cpu(), labels))
+            features, scores = model(x.to(model.device))
+            confidence, clusters = scores.softmax(-1).max(1)
+            found = (features, clusters, labels, confidence, log_density(scores))
+            parts.append([part.cpu() for part in found])
     return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -25,47 +25,62 @@ class Findings:
         rows: the numbers.
         pictures: what is to be drawn.
         not_done: task -> why it, or a part of it, could not be done.
-        status: "finished"; "interrupted" by a signal, or "failed" by a fault of ours.
-        reason: of another status than "finished".
+        faults: task -> what nobody foresaw, a fault of ours.
+        status: "finished", or "interrupted" by a signal.
+        reason: of the latter.
     """
 
     rows: list[Row] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     not_done: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, Exception] = field(default_factory=dict)
     status: str = "finished"
     reason: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.pictures)
 
-    def end(self, status: str, reason: str, tasks: Sequence[str]) -> None:
-        """Note that the tasks have ended early.
+    def interrupt(self, reason: str, tasks: Sequence[str]) -> None:
+        """Note that a signal has ended the tasks.
 
         Args:
-            status: how.
             reason: why.
             tasks: the one that was being done, and those that were not reached.
         """
-        self.status, self.reason = status, reason
-        self.not_done |= dict.fromkeys(tasks, f"not reached: {tasks[0]} {status}")
+        self.status, self.reason = "interrupted", reason
+        self.not_done |= dict.fromkeys(tasks, f"not reached: {tasks[0]} interrupted")
         self.not_done[tasks[0]] = reason
 
+    def fail(self, task: str, error: Exception) -> None:
+        """Note a fault of ours, which is no reason to lose what else is found.
 
-def measure(subject: Subject, findings: Findings) -> list[GEDIError]:
+        Args:
+            task: that could not be done, or the picture of which could not be drawn.
+            error: what was raised.
+        """
+        why = f"{type(error).__name__}: {error} (a fault of solo-gedi, not of the settings)"
+        self.not_done[task] = "; ".join(filter(None, (self.not_done.get(task), why)))
+        self.faults[task] = error
+        logger.error("%s failed: %s", task, why)
+        logger.debug("%s failed", task, exc_info=error)
+
+
+def measure(subject: Subject, findings: Findings) -> list[Exception]:
     """Let the tasks that a subject's options name add to the findings, one after the other.
 
     Args:
         subject: what is measured.
-        findings: gets rows, pictures and reasons as they come; whatever is raised, it has what was
+        findings: gets rows, pictures and reasons as they come; whatever happens, it has what was
             done before.
 
     Returns:
-        The errors of the tasks that could not be done.
+        What was raised by the tasks that could not be done.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM.
     """
-    tasks, failed = subject.options.tasks, []
+    tasks = subject.options.tasks
+    failed: list[Exception] = []
     with _sigterm_interrupts():
         for number, task in enumerate(tasks):
             logger.info("%s ...", task)
@@ -77,19 +92,19 @@ def measure(subject: Subject, findings: Findings) -> list[GEDIError]:
                         findings.rows.append(found)
                         logger.info("  %s", say(found))
             except Interrupted as error:
-                findings.end("interrupted", str(error), tasks[number:])
+                findings.interrupt(str(error), tasks[number:])
                 raise
             except KeyboardInterrupt as error:
                 ended = Interrupted(signal.SIGINT)
-                findings.end("interrupted", str(ended), tasks[number:])
+                findings.interrupt(str(ended), tasks[number:])
                 raise ended from error
             except GEDIError as error:
                 failed.append(error)
                 findings.not_done[task] = str(error)
                 logger.info("  not done: %s", error)
             except Exception as error:
-                findings.end("failed", f"{type(error).__name__}: {error}", tasks[number:])
-                raise
+                failed.append(error)
+                findings.fail(task, error)
     return failed
 
 

@@ -122,7 +122,7 @@ def _ood(row: Row) -> str:
 def _fid(row: Row) -> str:
     samples = (
         f"{row['samples']} samples after {row['steps']} SGLD steps from {_STARTS[row['start']]}, "
-        "against the test set"
+        "against real images"
     )
     if row["features"] == "inception":
         return samples

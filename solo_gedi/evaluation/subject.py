@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from solo_gedi.data import DatasetSpec, spec_of
-from solo_gedi.errors import CheckpointError, ConfigError, reason
+from solo_gedi.data import DatasetSpec, class_folders, spec_of
+from solo_gedi.errors import CheckpointError, ConfigError, DataError, reason
 from solo_gedi.evaluation.features import Batches, Features, extract
 from solo_gedi.evaluation.options import Options
 from solo_gedi.evaluation.rows import Row
@@ -51,27 +51,34 @@ class Subject:
         return len(self.model.input_shape) == 1
 
     @property
+    def on_training(self) -> bool:
+        """Whether the training images are measured, because there are no others."""
+        return not self.spec.points and self.cfg.data.val_path is None
+
+    @property
     def split(self) -> str:
         """What the measured points are: a split's name, a folder, or fresh points."""
         if self.spec.points:
             return "fresh points"
-        named = self.spec.splits or self.spec.is_folder
+        named = bool(self.spec.splits or self.spec.is_folder)
+        if self.on_training:
+            return f"{self.cfg.data.train_path} (training images)" if named else "training images"
         return str(self.cfg.data.val_path) if named else "test"
 
     @cached_property
     def test_loader(self) -> Any:
-        """Batches of the test split, without augmentation."""
-        return self.loader()
+        """Batches of the test split; of 10,000 training images at most where there is none."""
+        return self.loader(train=self.on_training, limit=10_000 if self.on_training else None)
 
     @cached_property
     def test(self) -> Features:
         """The model's outputs for the test split."""
-        return extract(self.model, self.test_loader)
+        return self._extract(self.test_loader, train=self.on_training)
 
     @cached_property
     def train(self) -> Features:
         """The model's outputs for the training split, without augmentation."""
-        return extract(self.model, self.loader(train=True))
+        return self._extract(self.loader(train=True), train=True)
 
     @cached_property
     def test_inputs(self) -> Tensor:
@@ -83,20 +90,112 @@ class Subject:
         """The test split in the sample space: points, or pixels in [-1, 1], (n, ...)."""
         return self.model.space.to_samples(self.test_inputs)
 
-    def loader(self, *, train: bool = False, other: str | None = None) -> Batches:
+    def some_samples(self, number: int) -> Tensor:
+        """As many points of the test split in the sample space, a choice that is always the same.
+
+        Args:
+            number: how many at most.
+        """
+        loader = self.loader(train=self.on_training, limit=number)
+        return self.model.space.to_samples(torch.cat([x for x, _ in loader]))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the measured points have labels."""
+        return self.has_labels(train=self.on_training)
+
+    def has_labels(self, *, train: bool) -> bool:
+        """Whether a split has labels: not with `data.no_labels`, nor in a folder without folders.
+
+        Args:
+            train: the training split; else that of `data.val_path`.
+        """
+        data = self.cfg.data
+        if self.spec.points:
+            return True
+        path = data.train_path if train else data.val_path
+        if self.spec.is_folder and path is not None and Path(path).is_dir():
+            return not data.no_labels and bool(class_folders(path))
+        return not data.no_labels
+
+    def no_labels(self, *, train: bool = False) -> str:
+        """Why a split has no labels, and what would give it some.
+
+        Args:
+            train: the training split; else the measured one.
+        """
+        data, key = self.cfg.data, "train_path" if train else "val_path"
+        return (
+            f"{data.train_path if train else self.split} has no labels (data.no_labels="
+            f"{str(bool(data.no_labels)).lower()}); data.no_labels=false data.{key}=FOLDER with a "
+            "folder for each class would have some"
+        )
+
+    def check_labels(self) -> None:
+        """Check that there are labelled training images, and labelled test images beside them.
+
+        Raises:
+            DataError: naming what is missing.
+        """
+        self.check_test()
+        for train in (True, False):
+            if not self.has_labels(train=train):
+                raise DataError(self.no_labels(train=train))
+
+    def check_test(self) -> None:
+        """Check that there are test images beside the training images.
+
+        Raises:
+            DataError: if there are none.
+        """
+        if self.on_training:
+            raise DataError("test images are needed beside the training images: data.val_path=null")
+
+    @property
+    def classes(self) -> list[str]:
+        """The name of each label of the measured points; none where they have no labels."""
+        if not self.labelled:
+            return []
+        known: list[str] = []
+        if self.spec.is_folder:
+            paths = (self.cfg.data.train_path, self.cfg.data.val_path)
+            there = [path for path in paths if path is not None and Path(path).is_dir()]
+            known = list(dict.fromkeys(name for path in there for name in class_folders(path)))
+        number = max(self.cfg.data.num_classes, int(self.test.labels.max()) + 1)
+        return known if len(known) >= number else list(map(str, range(number)))
+
+    @property
+    def num_groups(self) -> int:
+        """The number of classes; of the model's clusters where no classes are known."""
+        return len(self.classes) or self.model.num_clusters
+
+    def loader(
+        self, *, train: bool = False, other: str | None = None, limit: int | None = None
+    ) -> Batches:
         """Batches of (network inputs, labels), without augmentation.
 
         Args:
             train: of the training split; else of the test split.
             other: NAME[:PATH] of another data set, seen as the model's own is.
+            limit: how many images at most; a random choice, always the same.
 
         Raises:
-            DataError: if they cannot be read or have no labels.
+            DataError: if they cannot be read.
         """
         from solo_gedi.training import loaders
 
-        cfg = self.cfg if other is None else loaders.other_data(self.cfg, other)
-        return loaders.plain_loader(cfg, train=train)
+        if other is not None:
+            cfg = loaders.other_data(self.cfg, other)
+        else:
+            cfg = self.cfg.copy()
+            cfg.data.no_labels = not self.has_labels(train=train)
+        return loaders.plain_loader(cfg, train=train, limit=limit)
+
+    def _extract(self, batches: Batches, *, train: bool) -> Features:
+        found = extract(self.model, batches)
+        if self.has_labels(train=train):
+            return found
+        return found._replace(labels=torch.full_like(found.clusters, -1))
 
     def rows(self, task: str, values: Mapping[str, float], **keys: Any) -> Iterator[Row]:
         """A row for each value.
@@ -116,7 +215,7 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
     Args:
         source: a model, whose config is not changed; or what `inference.load` takes.
         options: that have been checked.
-        folder: where the linear probe keeps its files; the run's when None.
+        folder: of the results and the linear probe's files; the run's when None.
 
     Raises:
         CheckpointError: if there is no checkpoint, or it cannot be read.
@@ -133,7 +232,10 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
     model = source if isinstance(source, Model) else load_with_host(source)
     folder = folder or model.folder
     if folder is None:
-        raise ConfigError("this model is not of a run's folder: evaluate it with write=False")
+        raise ConfigError(
+            f"{source if isinstance(source, str | Path) else 'this model'} has no run's folder for "
+            "the results: name one with --out=FOLDER (write=False writes nothing)"
+        )
     cfg = OmegaConf.create(model.config)
     cfg.data.setdefault("test_path", None)
     OmegaConf.set_struct(cfg, True)  # a key that is misspelt would change nothing
@@ -143,8 +245,10 @@ def subject_of(source: Source, options: Options, folder: Path | None = None) -> 
         raise ConfigError(f"{overrides} does not fit the run's config: {reason(error)}") from error
     OmegaConf.set_struct(cfg, False)
     _check(cfg, model)
-    # A run validates on val_path, and is compared on this.
-    cfg.data.val_path = cfg.data.test_path or cfg.data.get("val_path")
+    # A run validates on val_path, and is compared on test_path, unless this evaluation says where.
+    changed = overrides.get("data") or {}
+    if "val_path" not in changed or "test_path" in changed:
+        cfg.data.val_path = cfg.data.test_path or cfg.data.get("val_path")
     return Subject(model, options, cfg, probe, folder)
 
 

@@ -7,67 +7,130 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError, DataError, Interrupted
-from solo_gedi.evaluation.clustering import clustering_metrics, kmeans_clusters, minibatch_nmi
+from solo_gedi.evaluation import galleries
+from solo_gedi.evaluation.clustering import (
+    cluster_usage,
+    clustering_metrics,
+    kmeans_clusters,
+    minibatch_nmi,
+)
 from solo_gedi.evaluation.failure_modes import failure_modes_of, neighbour_cuts
 from solo_gedi.evaluation.features import Batches
-from solo_gedi.evaluation.generation import (
-    SampleFeatures,
-    draw_samples,
-    frechet_distance,
-    inception_features,
-)
 from solo_gedi.evaluation.knn import knn_accuracy
 from solo_gedi.evaluation.ood import SYNTHETIC, auroc, ood_scores
 from solo_gedi.evaluation.pictures import (
     ClusterMap,
-    ImageChains,
+    ClusterSizes,
+    Confusion,
+    FeatureMap,
+    Gallery,
     Picture,
-    PointChains,
+    RocCurves,
     ScoreSets,
     mesh,
 )
 from solo_gedi.evaluation.probe import probe_config
 from solo_gedi.evaluation.rows import Row
-from solo_gedi.evaluation.subject import Subject, load_with_host
-from solo_gedi.inference import Model
+from solo_gedi.evaluation.sampling import fid, samples
+from solo_gedi.evaluation.subject import Subject
 
 Found = Iterator[Row | Picture]
 
-IMAGE_STEPS = (0, 20, 100, 500)  # of the pictures, as in the paper's figures
-POINT_STEPS = (0, 100, 1000, 3000)  # the toy sets' steps are tiny
-
 
 def clustering(subject: Subject) -> Found:
-    """Agreement of clusters with labels, beside k-means on the features and on the pixels."""
-    test, k = subject.test, subject.cfg.data.num_classes
+    """Use of the clusters and agreement with labels, beside k-means on the features and pixels."""
+    test, missing = subject.test, []
     own = {"source": "model", "output": subject.model.output}
-    by_model = clustering_metrics(test.labels, test.clusters)
-    yield from subject.rows("clustering", by_model, **own)
+    yield from subject.rows("clustering", _of_clusters(subject, test.clusters), **own)
     others = {"kmeans": test.features}
     if not subject.is_points:
         others["pixels"] = subject.test_samples.flatten(1)
     for source, points in others.items():
-        found = clustering_metrics(test.labels, kmeans_clusters(points, k))
-        yield from subject.rows("clustering", found, source=source, k=k)
-    for size in (64, 100):
-        batched = minibatch_nmi(test.labels, test.clusters, size)
-        values = {"minibatch_nmi": batched["nmi"], "minibatch_nmi_chance": batched["chance"]}
-        yield from subject.rows("clustering", values, **own, batch=size)
+        try:
+            found = _of_clusters(subject, kmeans_clusters(points, subject.num_groups))
+        except DataError as error:  # too few images for so many clusters
+            missing.append(f"{source}: {error}")
+            continue
+        yield from subject.rows("clustering", found, source=source, k=subject.num_groups)
+    if subject.labelled:
+        for size in (64, 100):
+            batched = minibatch_nmi(test.labels, test.clusters, size)
+            values = {"minibatch_nmi": batched["nmi"], "minibatch_nmi_chance": batched["chance"]}
+            yield from subject.rows("clustering", values, **own, batch=size)
+    yield from _clusters_shown(subject)
+    if not subject.labelled:
+        missing.insert(0, f"agreement with classes: {subject.no_labels()}")
+    if missing:
+        raise DataError("; ".join(missing))
+
+
+def _of_clusters(subject: Subject, clusters: Tensor) -> dict[str, float]:
+    agreement = clustering_metrics(subject.test.labels, clusters) if subject.labelled else {}
+    return {**agreement, **cluster_usage(clusters)}
+
+
+def _clusters_shown(subject: Subject) -> Found:
+    """Pictures of the clusters."""
+    test, model, classes = subject.test, subject.model, subject.classes
+    about = {"task": "clustering"}
+    sizes = torch.bincount(test.clusters, minlength=model.num_clusters)
+    yield ClusterSizes(**about, name="cluster_sizes", title="Sizes of the clusters", sizes=sizes)
+    if classes:
+        table, used = galleries.confusion(test, model.num_clusters, len(classes))
+        yield Confusion(
+            **about,
+            name="confusion",
+            title="Clusters and classes",
+            note="Images of each class in each cluster; the clusters are in the order of the "
+            "classes that they match best.",
+            table=table,
+            clusters=list(map(str, used)),
+            classes=classes,
+        )
     if subject.is_points:
-        square = mesh(subject.model.space.high)
-        regions = subject.model.cluster_logits(square.flatten(0, 1)).argmax(1)
+        square = mesh(model.space.high)
+        regions = model.cluster_logits(square.flatten(0, 1)).argmax(1)
         yield ClusterMap(
+            **about,
             name="clusters",
             title="Clusters and their regions (Figure 3)",
             points=subject.test_inputs,
             clusters=test.clusters,
             regions=regions.view(square.shape[:2]).cpu(),
-            box=subject.model.space.high,
+            box=model.space.high,
         )
+        return
+    shown = galleries.cluster_groups(subject.test_samples, test, classes)
+    empty = (sizes == 0).nonzero()[:, 0].tolist()
+    filled = len(sizes) - len(empty)
+    yield Gallery(
+        **about,
+        name="cluster_images",
+        title="Images of each cluster",
+        note="From the surest to the least sure."
+        + (f" The largest {len(shown)} of {filled} clusters." if len(shown) < filled else "")
+        + (f" Without images: {', '.join(map(str, empty))}." if 0 < len(empty) <= 20 else "")
+        + (f" {len(empty):,} clusters have no images." if len(empty) > 20 else ""),
+        groups=shown,
+    )
+    chosen = galleries.spread(len(test.clusters), 5000)
+    places, kept = galleries.plane(test.features[chosen])
+    kinds = {"cluster": [str(c) for c in test.clusters[chosen].tolist()]}
+    if classes:
+        kinds["class"] = [classes[y] for y in test.labels[chosen].tolist()]
+    yield FeatureMap(
+        **about,
+        name="feature_map",
+        title="Map of the features",
+        note=f"The first two principal components, which keep {kept:.0%} of the variance; "
+        "solo-gedi explore writes a page to look around in.",
+        places=places,
+        kinds=kinds,
+    )
 
 
 def triad(subject: Subject) -> Found:
@@ -78,10 +141,10 @@ def triad(subject: Subject) -> Found:
     yield from subject.rows("triad", measured, noise=noise)
     yield from _cuts(subject)
     sets = {"data": subject.test_samples, "chains": model.chains}
-    for name, samples in sets.items():
-        if samples is not None:
+    for name, points in sets.items():
+        if points is not None:
             with torch.inference_mode():
-                mean = float(model.log_density_of_samples(samples[:1000]).mean())
+                mean = float(model.log_density_of_samples(points[:1000]).mean())
             yield from subject.rows("triad", {"log_density": mean}, of=name)
 
 
@@ -101,6 +164,7 @@ def linear(subject: Subject) -> Found:
 
     if subject.is_points:
         raise ConfigError("the linear probe is for images, not for points")
+    subject.check_labels()
     cfg = probe_config(subject)
     run = training.linear(cfg)
     if run.interrupted is not None:
@@ -121,6 +185,7 @@ def knn(subject: Subject) -> Found:
     """solo-learn's weighted kNN."""
     from solo_gedi.training import loaders
 
+    subject.check_labels()
     loaders.check_classes(subject.cfg)
     train, test = subject.train, subject.test
     k, distance = 20, "euclidean"  # as solo-learn's online kNN has them
@@ -133,6 +198,7 @@ def ood(subject: Subject) -> Found:
     """AUROC of telling the test set from others."""
     own, k, missing = subject.cfg.data.dataset, 50, []
     try:
+        subject.check_test()
         train = subject.train.features
     except DataError as error:  # then without the distance to them
         train = None
@@ -157,11 +223,28 @@ def ood(subject: Subject) -> Found:
         label = Path(name).name
         scores[f"{label} (other)" if label == own else label] = outside
     if len(scores) > 1:
+        yield RocCurves(
+            task="ood",
+            name="ood_roc",
+            title="ROC curves",
+            note=f"For every threshold of a score, how much of {own} is kept, and with it of the "
+            "other set.",
+            scores=scores,
+        )
         yield ScoreSets(
+            task="ood",
             name="ood",
-            title="Out-of-distribution scores",
+            title="Scores",
             note="Higher means in-distribution, for every score.",
             scores=scores,
+        )
+    if len(scores) > 1 and not subject.is_points:
+        yield Gallery(
+            task="ood",
+            name="extremes",
+            title="The most and the least likely images",
+            note="By log p, up to a constant.",
+            groups=galleries.extreme_groups(subject.test_samples, inside["log_density"]),
         )
     if missing:
         raise DataError("; ".join(missing))
@@ -175,81 +258,6 @@ def _others(subject: Subject, name: str) -> Batches:
     if bool(spec_of(dataset).points) != subject.is_points:
         raise DataError(f"points cannot be told from images: --ood has {dataset}")
     return subject.loader(other=name)
-
-
-def fid(subject: Subject) -> Found:
-    """Fréchet distance between samples and the test set."""
-    if subject.is_points:
-        raise ConfigError("the Fréchet distance is for images, not for points")
-    model, options = subject.model, subject.options
-    features = _features(subject)
-    real = [model.space.to_samples(x) for x, _ in subject.test_loader]
-    chains = _chains(model, options.start, min(options.num_samples, sum(map(len, real))))
-    samples = draw_samples(model, chains, [options.steps], generator=_generator(model))
-    drawn = samples[options.steps]
-    distance = frechet_distance(features, real, drawn.split(100), model.device)
-    yield from subject.rows(
-        "fid",
-        {"fid" if options.fid_features == "inception" else "frechet_distance": distance},
-        features=str(options.fid_features),
-        samples=len(drawn),
-        steps=options.steps,
-        start=options.start,
-    )
-
-
-def _features(subject: Subject) -> SampleFeatures:
-    """The network whose features the Fréchet distance compares."""
-    chosen = subject.options.fid_features
-    if chosen == "inception":
-        return inception_features(subject.options.inception_weights)
-    own = subject.model
-    model = own if chosen == "backbone" else load_with_host(chosen).to(own.device)
-    size = model.features(torch.zeros(1, *model.input_shape)).shape[1]
-    return SampleFeatures(model.features, model.space.to_input, size)
-
-
-def samples(subject: Subject) -> Found:
-    """Chains on their way."""
-    model, sgld = subject.model, subject.model.sgld
-    note = f"Step size {sgld.step_size}, noise {sgld.noise_std}, after each number of steps."
-    number, steps = (400, POINT_STEPS) if subject.is_points else (64, IMAGE_STEPS)
-    starts = {"fresh": "fresh chains"}
-    if model.chains is not None:
-        starts["buffer"] = "the replay buffer"
-    for start, called in starts.items():
-        chains = _chains(model, start, number)
-        drawn = draw_samples(model, chains, steps, generator=_generator(model))
-        name, title = f"samples_{start}", f"Samples from {called}"
-        if not subject.is_points:
-            yield ImageChains(name=name, title=title, note=note, start=start, chains=drawn)
-            continue
-        square = mesh(model.space.high)
-        with torch.inference_mode():
-            log_p = model.log_density_of_samples(square.flatten(0, 1))
-        yield PointChains(
-            name=name,
-            title=title,
-            note=note,
-            start=start,
-            chains=drawn,
-            log_density=log_p.view(square.shape[:2]).cpu(),
-            box=model.space.high,
-        )
-
-
-def _chains(model: Model, start: str, number: int) -> Tensor:
-    """Where chains start: (number, ...) fresh ones, or as many of the replay buffer's."""
-    generator = torch.Generator().manual_seed(0)
-    if start == "fresh":
-        return model.space.uniform((number, *model.input_shape), generator=generator)
-    if model.chains is None:
-        raise ConfigError(f"--start=buffer: {model.config['method']} has no replay buffer")
-    return model.chains[torch.randperm(len(model.chains), generator=generator)[:number]]
-
-
-def _generator(model: Model) -> Generator:
-    return Generator(model.device).manual_seed(0)
 
 
 TASKS: dict[str, Callable[[Subject], Found]] = {

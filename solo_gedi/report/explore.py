@@ -1,10 +1,8 @@
 """One page to look around in: a map of the features, the clusters, and the strangest images."""
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 from torch import Tensor
 
 from solo_gedi.core.processes import get_logger
@@ -24,10 +21,10 @@ from solo_gedi.inference import Model
 from solo_gedi.inference.load import HasCheckpoint
 from solo_gedi.inference.model import NO_REFERENCE
 from solo_gedi.inference.predict import Images, image_files, rows_of
+from solo_gedi.report.thumbnails import thumbnail
 
 logger = get_logger(__name__)
 
-THUMBNAIL = 48  # pixels a side, at most
 # What images can be coloured and sorted by, and what a person reads.
 CATEGORIES = {"cluster": "cluster", "label": "label"}
 NUMBERS = {
@@ -54,8 +51,8 @@ def explore(
 
     Args:
         model: what `load` gives, or takes.
-        images: files, folders and globs; the run's test images, or training images where those
-            have no labels, when None. Images of several folders have these for labels.
+        images: files, folders and globs; the run's test images, or training images where there are
+            none, when None. Images of several folders have these for labels.
         out: the .html file.
         max_images: how many it shows at most; a random choice, always the same.
         overwrite: whether to replace a file that exists.
@@ -134,25 +131,18 @@ def _given_images(model: Model, files: Sequence[Path], limit: int) -> Iterator[_
 
 
 def _own_images(model: Model, limit: int) -> tuple[str, Iterator[_Batch]]:
-    """Images of the run's data: of the test split; of the training where that has no labels."""
+    """Images of the run's data: of the test split; of the training where there is none."""
     from solo_gedi.evaluation.options import Options
     from solo_gedi.evaluation.subject import subject_of
-    from solo_gedi.training import loaders
 
     with TemporaryDirectory() as scratch:
         subject = subject_of(model, Options(), Path(scratch))
-    dataset = subject.cfg.data.dataset
-    try:
-        x, labels = map(torch.cat, zip(*subject.test_loader, strict=True))
-        kept = _chosen(len(x), limit)
-        x, texts = x[kept], [str(int(labels[k])) for k in kept]
-        names = [f"{subject.split} {k}" for k in kept]
-        what = f"{len(labels):,} images of {dataset} ({subject.split})"
-    except DataError as error:
-        logger.info("training images instead of test images: %s", error)
-        x = torch.cat(list(loaders.training_images(subject.cfg, limit)))
-        names, texts = [f"training image {k}" for k in range(len(x))], [""] * len(x)
-        what = f"training images of {dataset}"
+    x, labels = map(torch.cat, zip(*subject.test_loader, strict=True))
+    classes, kept = subject.classes, _chosen(len(x), limit)
+    texts = [classes[int(labels[k])] if classes else "" for k in kept]
+    names = [f"{subject.split} {k}" for k in kept]
+    what = f"{len(x):,} images of {subject.cfg.data.dataset} ({subject.split})"
+    x = x[kept]
     batches = ((x[k : k + 64], names[k : k + 64], texts[k : k + 64]) for k in range(0, len(x), 64))
     return what, batches
 
@@ -166,42 +156,23 @@ def _look(model: Model, batches: Iterable[_Batch]) -> _Seen:
         ):
             seen.rows.append({"file": name, "label": label, **row})
             seen.features.append(features)
-            seen.thumbnails.append(_thumbnail(sample))
+            seen.thumbnails.append(thumbnail(sample))
     if not seen.rows:
         raise DataError("there is no image that can be used")
     return seen
 
 
-def _thumbnail(sample: Tensor) -> str:
-    """An image in [-1, 1] as the network sees it, inside the page: PNG or JPEG, the smaller."""
-    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    written = {}
-    for kind, how in (("png", {"optimize": True}), ("jpeg", {"quality": 80})):
-        buffer = BytesIO()
-        image.save(buffer, kind, **how)
-        written[kind] = buffer.getvalue()
-    kind = min(written, key=lambda name: len(written[name]))
-    return f"data:image/{kind};base64,{base64.b64encode(written[kind]).decode()}"
-
-
 def _maps(features: Tensor) -> dict[str, np.ndarray]:
     """Places of the images in the plane, (n, 2) each, by the name of the map."""
-    from sklearn.decomposition import PCA
+    from solo_gedi.evaluation.galleries import plane
 
-    x = features.numpy()
-    dims = min(2, len(x) - 1, x.shape[1])
-    places = np.zeros((len(x), 0))
-    if dims:
-        places = PCA(dims, svd_solver="randomized", random_state=0).fit_transform(x)
-    maps = {"PCA": np.pad(places, ((0, 0), (0, 2 - dims)))}
-    if len(x) >= 20:
+    maps = {"PCA": plane(features)[0].numpy()}
+    if len(features) >= 20:
         try:
             from umap import UMAP
         except ImportError:
             return maps
-        maps["UMAP"] = UMAP(random_state=0).fit_transform(x)
+        maps["UMAP"] = UMAP(random_state=0).fit_transform(features.numpy())
     return maps
 
 

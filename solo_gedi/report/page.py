@@ -1,15 +1,15 @@
-"""One self-contained HTML page: texts, tables and figures."""
+"""One self-contained HTML page: sections of texts, tables, figures and galleries."""
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 
 from solo_gedi.files import write_atomically
+from solo_gedi.report.thumbnails import data_uri, figure_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -25,10 +25,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, whose keys head the columns; floats get four digits, what a row lacks stays empty."""
+    """Rows, whose keys head the columns; what a row lacks stays empty."""
 
     title: str
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     note: str = ""
 
     @property
@@ -49,34 +49,134 @@ class Figure:
     def uri(self) -> str:
         """The picture itself, so that the page needs no other file."""
         if isinstance(self.picture, Path):
-            png = self.picture.read_bytes()
-        else:
-            buffer = BytesIO()
-            self.picture.savefig(buffer, format="png", dpi=110)
-            png = buffer.getvalue()
-        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+            return data_uri(self.picture.read_bytes(), "png")
+        return figure_uri(self.picture)
 
 
-def _cell(value: Any) -> str:
+@dataclass(frozen=True)
+class Card:
+    """A number to be seen first, and how it was measured."""
+
+    name: str
+    value: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Numbers to be seen first, side by side."""
+
+    title: str
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture as a data URI, and what it shows."""
+
+    caption: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Pictures side by side, or below each other where the page is narrow."""
+
+    title: str
+    images: Sequence[Image]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Small images under a heading."""
+
+    title: str
+    images: Sequence[Image]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Groups of small images."""
+
+    title: str
+    groups: Sequence[Thumbnails]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines that are shown when they are asked for."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Parts that belong together, under a sentence that says what they are."""
+
+    title: str
+    parts: "Sequence[Part]"
+    text: str = ""
+
+
+Part = Text | Table | Figure | Cards | Panels | Gallery | Code | Section
+
+
+def plain(part: Panels | Gallery) -> dict[str, Any]:
+    """A part as JSON has it, for `read`."""
+    return {"kind": type(part).__name__, **asdict(part)}
+
+
+def read(found: Mapping[str, Any]) -> Panels | Gallery:
+    """A part of what `plain` gave.
+
+    Raises:
+        KeyError: if it is none.
+        TypeError: if a field is missing.
+    """
+    fields = {key: value for key, value in found.items() if key != "kind"}
+    return {"Panels": Panels, "Gallery": Gallery}[found["kind"]](**fields)
+
+
+def cell(value: Any) -> str:
+    """A value as text: floats with four decimals, or four digits where that says more.
+
+    >>> cell(0.123456), cell(31.0), cell(2.5e-05), cell(123456.7), cell(None), cell(3)
+    ('0.1235', '31.0000', '2.5e-05', '1.235e+05', '', '3')
+    """
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
-def write_report(path: Path, title: str, parts: Sequence[Text | Table | Figure]) -> None:
+def write_report(path: Path, title: str, parts: Sequence[Part], about: str = "") -> None:
     """Write a page that needs no network and no other file.
 
     Args:
         path: of the HTML file.
         title: of the page.
         parts: in their order on the page.
+        about: below the title.
 
     Raises:
         OSError: if the file, or the PNG of a figure, cannot be written or read.
     """
-    environment = Environment(loader=PackageLoader("solo_gedi.report", "."), autoescape=True)
-    environment.filters["cell"] = _cell
+    environment = Environment(
+        loader=PackageLoader("solo_gedi.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "cell": cell,
+        "kind": lambda part: type(part).__name__,
+        "slug": lambda text: re.sub(r"\W+", "-", text).lower(),
+    }
     template = environment.get_template("report.html.j2")
-    named = [(type(part).__name__, part) for part in parts]
-    page = template.render(title=title, parts=named)
+    page = template.render(title=title, about=about, parts=parts)
     write_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))

@@ -63,7 +63,7 @@ def _parameters(function):
     if own.pop("options", None) is None:
         return own
     passed_on = inspect.signature(import_module("solo_gedi.report").evaluate).parameters
-    return {**{k: v for k, v in passed_on.items() if k not in ("model", "write")}, **own}
+    return {**{k: v for k, v in passed_on.items() if k not in ("model", "out", "write")}, **own}
 
 
 def _plain(value):

@@ -66,14 +66,14 @@ SENTENCES = [
             **{"task": "fid", "metric": "fid", "features": "inception"},
             **{"samples": 60, "steps": 3, "start": "buffer"},
         },
-        "60 samples after 3 SGLD steps from the buffer, against the test set",
+        "60 samples after 3 SGLD steps from the buffer, against real images",
     ),
     (
         {
             **{"task": "fid", "metric": "frechet_distance", "features": "backbone"},
             **{"samples": 60, "steps": 3, "start": "fresh"},
         },
-        "60 samples after 3 SGLD steps from fresh chains, against the test set, "
+        "60 samples after 3 SGLD steps from fresh chains, against real images, "
         "by the model's own features",
     ),
     ({"task": "new", "metric": "size", "unit": "mm", "split": "test"}, "unit=mm"),

@@ -13,8 +13,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
 from solo_gedi import training
+from solo_gedi.cli import main
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, Interrupted
-from solo_gedi.evaluation import tasks
+from solo_gedi.evaluation import sampling, tasks
+from solo_gedi.evaluation.pictures import RocCurves
 from solo_gedi.evaluation.rows import select
 from solo_gedi.inference import load
 from solo_gedi.report import evaluate, plots
@@ -24,8 +26,8 @@ QUICK = {"fid_features": "backbone", "steps": 2, "num_samples": 50}
 
 @pytest.fixture(autouse=True)
 def short_chains(monkeypatch):
-    monkeypatch.setattr(tasks, "IMAGE_STEPS", (0, 3))
-    monkeypatch.setattr(tasks, "POINT_STEPS", (0, 3))
+    monkeypatch.setattr(sampling, "IMAGE_STEPS", (0, 3))
+    monkeypatch.setattr(sampling, "POINT_STEPS", (0, 3))
 
 
 @pytest.fixture
@@ -106,18 +108,20 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     assert mean == pytest.approx(float(log_p[: len(x)].mean()), abs=1e-4)
     assert result.value(task="triad", metric="feature_std", noise=0.03) > 0
     used = result.value(metric="clusters_used", source="model")
+    sizes = scores.argmax(1).bincount()
+    assert result.value(metric="largest_cluster", source="model") == sizes.max()
     assert len(select(result.rows, metric="neighbour_cut")) == (2 if used > 1 else 0)
 
 
 def test_report_and_pictures_lie_in_the_runs_folder(run):
     result = evaluate(run, "ood,samples", ood="shuffled")
-    assert list(result.figures) == ["ood", "samples_fresh", "samples_buffer"]
-    assert result.metrics["figures"] == ["ood.png", "samples_fresh.png", "samples_buffer.png"]
+    assert list(result.figures) == ["ood_roc", "ood", "samples_fresh", "samples_buffer"]
+    assert result.metrics["figures"] == [f"{name}.png" for name in result.figures]
     assert all((run / name).stat().st_size > 1000 for name in result.metrics["figures"])
     page = (run / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
     assert "Higher means in-distribution" in page
-    assert "<th>score</th><th>against</th><th>k</th><th>split</th><th>value</th>" in page
+    assert "AUROC against shuffled" in page
+    assert "Real images" in page
     assert (run / "samples" / "buffer-steps=3.png").exists()
 
 
@@ -141,7 +145,8 @@ def test_points_are_clustered_and_mapped(run_of):
     result = evaluate(run, **QUICK)
     assert result.not_done.keys() == {"linear", "fid"}
     assert "for images, not for points" in result.not_done["fid"]
-    assert list(result.figures) == ["clusters", "ood", "samples_fresh", "samples_buffer"]
+    shown = ["cluster_sizes", "confusion", "clusters", "ood_roc", "ood"]
+    assert list(result.figures) == [*shown, "samples_fresh", "samples_buffer"]
     assert {row["split"] for row in result.rows} == {"fresh points"}
     assert {row["against"] for row in select(result.rows, task="ood")} == {"uniform"}
 
@@ -220,8 +225,8 @@ def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image
     result = evaluate(run, "ood", ood=f"custom:{folder}", write=False)
     assert len(result.rows) == 4
     assert select(result.rows, against="custom", path=str(folder)) == result.rows
-    labels = [text.get_text() for text in result.figures["ood"].axes[0].get_legend().get_texts()]
-    assert labels == ["digits", "images"]
+    names = [axis.get_title("left") for axis in result.figures["ood"].axes[:2]]
+    assert names == ["digits", "images"]
 
 
 def test_the_config_can_be_changed_and_a_misspelt_key_is_refused(run):
@@ -287,7 +292,7 @@ class TestSecondEvaluation:
         assert second.metrics == written(run)
         assert len(select(second.metrics["results"], task="ood")) == 4
         assert select(second.metrics["results"], task="triad") == first["results"]
-        assert second.metrics["figures"] == ["samples_fresh.png", "ood.png"]
+        assert second.metrics["figures"] == ["samples_fresh.png", "ood_roc.png", "ood.png"]
         assert second.metrics["seconds"] == {"pretrain": 3.0}
         assert {row["task"] for row in second.rows} == {"ood", "triad"}
         page = (run / "report.html").read_text()
@@ -347,31 +352,6 @@ class TestEarlyEnd:
         assert {row["task"] for row in written(run)["results"]} == {"triad"}
         assert signal.getsignal(number) is before
 
-    def test_a_fault_of_ours_keeps_its_traceback_and_what_is_done(self, run, monkeypatch):
-        def broken(subject):
-            yield from subject.rows("knn", {"accuracy": 0.5}, k=1, distance="cosine")
-            raise ZeroDivisionError("division by zero")
-
-        monkeypatch.setitem(tasks.TASKS, "knn", broken)
-        with pytest.raises(ZeroDivisionError):
-            evaluate(run, "triad,knn,ood")
-        metrics = written(run)
-        assert (metrics["status"], metrics["reason"]) == (
-            "failed",
-            "ZeroDivisionError: division by zero",
-        )
-        assert {row["task"] for row in metrics["results"]} == {"triad", "knn"}
-        assert metrics["not_done"]["ood"] == "not reached: knn failed"
-
-    def test_a_picture_that_cannot_be_drawn_loses_no_number(self, run, monkeypatch):
-        def broken(picture):
-            raise ZeroDivisionError
-
-        monkeypatch.setattr(plots, "draw", broken)
-        with pytest.raises(ZeroDivisionError):
-            evaluate(run, "ood")
-        assert {row["task"] for row in written(run)["results"]} == {"ood"}
-
     def test_where_nothing_is_done_nothing_is_written(self, run, monkeypatch):
         def killed(subject):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -382,6 +362,72 @@ class TestEarlyEnd:
         with pytest.raises(Interrupted):
             evaluate(run, "knn,triad")
         assert contents(run) == before
+
+
+class TestFaults:
+    """What nobody foresaw in one task loses nothing of the others."""
+
+    @staticmethod
+    def broken(subject):
+        yield from subject.rows("knn", {"accuracy": 0.5}, k=1, distance="cosine")
+        raise ZeroDivisionError("division by zero")
+
+    def test_the_other_tasks_are_done(self, run, monkeypatch, caplog):
+        caplog.set_level("DEBUG", "solo_gedi")
+        monkeypatch.setitem(tasks.TASKS, "knn", self.broken)
+        result = evaluate(run, "triad,knn,ood", ood="uniform")
+        assert {row["task"] for row in result.rows} == {"triad", "knn", "ood"}
+        assert result.not_done["knn"].startswith("ZeroDivisionError: division by zero (a fault of")
+        assert isinstance(result.faults["knn"], ZeroDivisionError)
+        assert result.metrics == written(run)
+        assert result.metrics["status"] == "finished"
+        assert "in broken" in (run / "faults.txt").read_text()
+        assert [r.levelname for r in caplog.records if r.exc_info] == ["DEBUG"]
+        assert "ZeroDivisionError" in (run / "report.html").read_text()
+        monkeypatch.undo()
+        assert not evaluate(run, "knn").faults
+        assert not (run / "faults.txt").exists()
+        assert "knn" not in written(run)["not_done"]
+
+    def test_the_exit_status_tells(self, run, monkeypatch, capsys):
+        monkeypatch.setitem(tasks.TASKS, "knn", self.broken)
+        assert main(["evaluate", str(run), "--tasks", "triad,knn"]) == 1
+        assert "faults.txt" in capsys.readouterr().err
+
+    def test_a_fault_before_anything_is_done_is_raised(self, run, monkeypatch):
+        def broken(subject):
+            raise ZeroDivisionError
+            yield
+
+        before = contents(run)
+        monkeypatch.setitem(tasks.TASKS, "knn", broken)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(run, "knn")
+        assert contents(run) == before
+
+    def test_a_picture_that_cannot_be_drawn_loses_nothing_else(self, run, monkeypatch):
+        def broken(picture):
+            if isinstance(picture, RocCurves):
+                raise ZeroDivisionError
+            return draw(picture)
+
+        draw = plots.draw
+        monkeypatch.setattr(plots, "draw", broken)
+        result = evaluate(run, "ood", ood="uniform")
+        assert list(result.figures) == ["ood"]
+        assert "ZeroDivisionError" in written(run)["not_done"]["ood"]
+        assert {row["task"] for row in written(run)["results"]} == {"ood"}
+
+    def test_a_page_that_cannot_be_written_loses_no_number(self, run, monkeypatch):
+        def broken(*args):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("solo_gedi.report.sections.sections", broken)
+        result = evaluate(run, "triad")
+        assert "ZeroDivisionError" in written(run)["not_done"]["report"]
+        assert result.metrics == written(run)
+        monkeypatch.undo()
+        assert not evaluate(run, "triad").metrics["not_done"]
 
 
 def test_a_model_without_a_folder_is_not_written_anywhere(run):

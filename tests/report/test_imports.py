@@ -23,7 +23,7 @@ from solo_gedi.errors import MissingPackageError
 assert "matplotlib.figure" not in sys.modules, "drawing alone needs it"
 from solo_gedi.report import plots
 square = mesh(1.0, 50)
-about = {"name": "it", "title": "", "start": "fresh"}
+about = {"task": "samples", "name": "it", "title": "", "start": "fresh"}
 chains = {0: torch.zeros(5, 2)}
 log_p = -square.norm(dim=-1)
 picture = PointChains(**about, chains=chains, log_density=log_p, box=1.0)

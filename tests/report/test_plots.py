@@ -4,9 +4,13 @@ from matplotlib.figure import Figure
 
 from solo_gedi.evaluation.pictures import (
     ClusterMap,
+    ClusterSizes,
+    Confusion,
+    FeatureMap,
     ImageChains,
     Picture,
     PointChains,
+    RocCurves,
     ScoreSets,
     mesh,
 )
@@ -23,10 +27,39 @@ def scores(shift):
 
 
 SQUARE = mesh(1.0, 50)
+SETS = {"digits": scores(1), "uniform": scores(0)}
+MANY = [str(k) for k in range(60)]
 CHAINS = {0: normal(30, 2), 100: normal(30, 2) / 2}
 PICTURES = [
-    ScoreSets(name="ood", title="Scores", scores={"digits": scores(1), "uniform": scores(0)}),
+    ScoreSets(task="ood", name="ood", title="Scores", scores=SETS),
+    RocCurves(task="ood", name="roc", title="Curves", scores={**SETS, "svhn": scores(5)}),
+    ClusterSizes(task="clustering", name="sizes", title="Sizes", sizes=torch.tensor([3, 0, 9])),
+    ClusterSizes(task="clustering", name="many", title="Sizes", sizes=torch.arange(60)),
+    Confusion(
+        task="clustering",
+        name="confusion",
+        title="Clusters and classes",
+        table=torch.tensor([[3, 1], [0, 4], [2, 2]]),
+        clusters=["1", "0", "7"],
+        classes=["cats", "dogs"],
+    ),
+    Confusion(
+        task="clustering",
+        name="large",
+        title="Clusters and classes",
+        table=torch.eye(60).long(),
+        clusters=MANY,
+        classes=MANY,
+    ),
+    FeatureMap(
+        task="clustering",
+        name="map",
+        title="Map",
+        places=normal(60, 2),
+        kinds={"cluster": MANY, "class": ["a", "b"] * 30},
+    ),
     ClusterMap(
+        task="clustering",
         name="clusters",
         title="Clusters",
         points=normal(40, 2),
@@ -35,12 +68,15 @@ PICTURES = [
         box=1.0,
     ),
     ImageChains(
+        task="samples",
         name="images",
         title="Chains",
         start="fresh",
         chains={0: normal(5, 1, 8, 8), 9: normal(5, 3, 8, 8)},
+        real=normal(5, 1, 8, 8),
     ),
     PointChains(
+        task="samples",
         name="points",
         title="Chains",
         start="buffer",
@@ -61,28 +97,52 @@ def test_every_picture_becomes_a_figure(picture, tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["it.png"]
 
 
-def test_histograms_name_scores_and_data_sets():
+def test_histograms_have_an_axis_for_each_data_set():
     figure = plots.draw(PICTURES[0])
-    titles = [axis.get_title() for axis in figure.axes]
+    assert [axis.get_title("left") for axis in figure.axes] == ["digits", "uniform"] * 3
+    titles = [panel.title for panel in plots.panels_of(PICTURES[0])]
     assert titles == ["-||grad_x log p||", "log p", "max p(y|x)"]
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["digits", "uniform"]
+
+
+def test_curves_have_their_area_in_the_legend():
+    """The areas are those of scikit-learn, which counts pairs."""
+    against_uniform, against_svhn = plots.panels_of(PICTURES[1])
+    assert against_uniform.title == "Against uniform"
+    (axis,) = against_uniform.figure().axes
+    inside, outside = SETS["digits"]["log_density"], SETS["uniform"]["log_density"]
+    area = float((inside[:, None] > outside).double().mean())
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert f"log p: {area:.3f}" in labels
+    assert len(labels) == 3
+    first = axis.get_lines()[1].get_xydata()
+    assert first[0].tolist() == [0, 0]
+    assert first[-1].tolist() == [1, 1]
+
+
+def test_confusion_is_counted_in_its_cells():
+    (panel,) = plots.panels_of(PICTURES[4])
+    (axis,) = panel.figure().axes
+    places = {(text.get_position(), text.get_text()) for text in axis.texts}
+    expected = {((0, 0), "3"), ((1, 0), "1"), ((1, 1), "4"), ((0, 2), "2"), ((1, 2), "2")}
+    assert places == expected
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["1", "0", "7"]
 
 
 def test_an_infinite_score_does_not_spoil_the_histogram():
     outlier = {"log_density": torch.cat([normal(200), torch.tensor([1e30])])}
-    figure = plots.draw(ScoreSets(name="ood", title="", scores={"digits": outlier}))
+    figure = plots.draw(ScoreSets(task="ood", name="ood", title="", scores={"digits": outlier}))
     assert figure.axes[0].get_xlim()[1] < 10
 
 
 def test_what_nobody_knows_how_to_draw_is_refused():
     with pytest.raises(TypeError, match="no drawing for Picture"):
-        plots.draw(Picture(name="it", title="It"))
+        plots.draw(Picture(task="knn", name="it", title="It"))
 
 
 def test_regions_of_the_map_lie_where_the_mesh_says():
     """Left of x=0 is cluster 0, right of it the other; below in the picture is small y."""
     upper = ClusterMap(
+        task="clustering",
         name="upper",
         title="",
         points=torch.tensor([[0.5, 0.5], [0.5, -0.5]]),

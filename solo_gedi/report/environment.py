@@ -1,0 +1,59 @@
+"""With what, and where, numbers came about."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("torch", "torchvision", "lightning", "scikit-learn", "numpy", "solo-gedi")
+
+
+def environment(device: Any) -> dict[str, str]:
+    """The command, the versions of what it ran with, and the device.
+
+    Args:
+        device: the network's.
+
+    Returns:
+        Name -> text; `commit` where the package lies in a checkout of git's.
+
+    >>> torch.__version__.startswith(environment("cpu")["torch"])
+    True
+    """
+    program, *arguments = sys.argv
+    device = torch.device(device)
+    path = Path(program)
+    called = f"python -m {path.parent.name}" if path.name == "__main__.py" else path.name
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    found = {
+        "command": f"{called} {shlex.join(arguments)}",
+        "device": f"{device.type} ({name})",
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if commit := _commit():
+        found["commit"] = commit
+    return found
+
+
+def _commit() -> str:
+    """The checkout's commit, marked where files have changed since; empty outside of one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # the package lies in an environment, perhaps below a checkout
+        return ""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    try:
+        done = subprocess.run(git, cwd=root, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

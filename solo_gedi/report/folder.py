@@ -1,0 +1,224 @@
+"""What is kept of an evaluation: metrics.json, pictures, and a page made from both.
+
+`report.json` has the pictures that the page shows by task, so that a second evaluation of the same
+checkpoint adds to the page as it adds to the numbers.
+"""
+
+import json
+from pathlib import Path
+from traceback import format_exception
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from solo_gedi.core.processes import get_logger
+from solo_gedi.errors import ConfigError
+from solo_gedi.evaluation.findings import Findings
+from solo_gedi.evaluation.pictures import Gallery, ImageChains, Picture
+from solo_gedi.evaluation.rows import FORMAT, merge
+from solo_gedi.evaluation.subject import Subject
+from solo_gedi.files import write_json
+from solo_gedi.inference import Model
+from solo_gedi.report import page
+from solo_gedi.report.environment import environment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = get_logger(__name__)
+
+METRICS, PARTS, PAGE, FAULTS = "metrics.json", "report.json", "report.html", "faults.txt"
+_Parts = dict[str, list[page.Panels | page.Gallery]]  # by task
+
+
+def check_same_model(folder: Path, subject: Subject) -> None:
+    """Check that a folder has no evaluation of another model.
+
+    Args:
+        folder: where results are to go; it need not exist.
+        subject: the model.
+
+    Raises:
+        ConfigError: if it has.
+    """
+    found = _read_json(folder / METRICS)
+    if found is None:
+        return
+    about = (found.get("method"), found.get("config", {}).get("name"))
+    own = (subject.cfg.method, subject.cfg.name)
+    if about != own or not _state(subject.model).items() <= found.items():
+        raise ConfigError(
+            f"--out={folder} has the evaluation of another model, or of another checkpoint: give "
+            "another folder"
+        )
+
+
+def conclude(
+    subject: Subject, findings: Findings, folder: Path | None
+) -> tuple["dict[str, Figure]", dict[str, Any]]:
+    """Draw the pictures and, into a folder, write everything; `metrics.json` last.
+
+    What cannot be drawn or put on the page is a fault of ours, and loses no number.
+
+    Args:
+        subject: what was measured.
+        findings: what was found; gets the faults.
+        folder: of the files; nothing is written when None.
+
+    Returns:
+        Figures by name, and what `metrics.json` holds.
+    """
+    figures: dict[str, Figure] = {}
+    parts: _Parts = {}
+    for picture in findings.pictures:
+        try:
+            _show(picture, figures, parts, folder)
+        except Exception as error:
+            findings.fail(picture.task, error)
+    earlier = {} if folder is None else _earlier(folder, subject.model)
+    metrics = _metrics(subject, findings, list(figures), earlier)
+    if folder is not None:
+        try:
+            _write_page(subject, metrics, parts, folder, bool(earlier))
+        except Exception as error:
+            findings.fail("report", error)
+            metrics["not_done"]["report"] = findings.not_done["report"]
+        _write_faults(findings, folder / FAULTS)
+        write_json(folder / METRICS, metrics)
+    return figures, metrics
+
+
+def _show(
+    picture: Picture, figures: "dict[str, Figure]", parts: _Parts, folder: Path | None
+) -> None:
+    """Add a picture to the figures, the files and the page."""
+    from solo_gedi.report import plots
+    from solo_gedi.report.thumbnails import figure_uri, thumbnail
+
+    shown = parts.setdefault(picture.task, [])
+    if isinstance(picture, Gallery):
+        if folder is not None:
+            groups = [
+                page.Thumbnails(
+                    group.title,
+                    [
+                        page.Image(caption, thumbnail(image))
+                        for caption, image in zip(group.captions, group.images, strict=True)
+                    ],
+                    group.note,
+                )
+                for group in picture.groups
+            ]
+            shown.append(page.Gallery(picture.title, groups, picture.note))
+        return
+    figure = plots.draw(picture)
+    if folder is not None:
+        path = folder / f"{picture.name}.png"
+        plots.save_figure(figure, path, picture.title, picture.note)
+        if isinstance(picture, ImageChains):
+            _save_grids(picture, folder / "samples")
+        panels = plots.panels_of(picture)
+        images = [page.Image(panel.title, figure_uri(panel.figure())) for panel in panels]
+        shown.append(page.Panels(picture.title, images, picture.note))
+    figures[picture.name] = figure
+
+
+def _save_grids(picture: ImageChains, folder: Path) -> None:
+    """The chains pixel by pixel, beside those that training has written."""
+    from solo_gedi.data import save_grid
+
+    for count, images in picture.chains.items():
+        save_grid(images, folder / f"{picture.start}-steps={count}.png")
+
+
+def _earlier(folder: Path, model: Model) -> dict[str, Any]:
+    """What `metrics.json` has of the same checkpoint; a file of another format is kept aside."""
+    path = folder / METRICS
+    if not path.exists():
+        return {}
+    found = _read_json(path)
+    if found is None or found.get("format") != FORMAT:
+        path.replace(path.with_name("metrics-1.json"))
+        logger.info("%s is of an earlier version: it is kept as metrics-1.json", path)
+        return {}
+    if not _state(model).items() <= found.items():
+        return {}
+    figures = [name for name in found.get("figures", ()) if (folder / name).is_file()]
+    return {**found, "figures": figures}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """What a JSON file has; None if that is no section, or there is no such file."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _state(model: Model) -> dict[str, Any]:
+    checkpoint = None if model.checkpoint is None else model.checkpoint.name
+    return {"checkpoint": checkpoint, "epochs": model.epochs}
+
+
+def _metrics(
+    subject: Subject, findings: Findings, figures: list[str], earlier: dict[str, Any]
+) -> dict[str, Any]:
+    """What `metrics.json` is to hold."""
+    from solo_gedi import hosts
+
+    model, cfg, tasks = subject.model, subject.cfg, (*subject.options.tasks, "report")
+    not_done = {k: v for k, v in earlier.get("not_done", {}).items() if k not in tasks}
+    names = [f"{name}.png" for name in figures]
+    return {
+        "format": FORMAT,
+        "status": findings.status,
+        **({"reason": findings.reason} if findings.reason else {}),
+        "method": cfg.method,
+        "dataset": cfg.data.dataset,
+        "seed": cfg.get("seed"),
+        "host": hosts.describe(),
+        "environment": environment(model.device),
+        **_state(model),
+        "divergence": model.events,
+        "config": OmegaConf.to_container(cfg),
+        "results": merge(earlier.get("results", ()), findings.rows),
+        "not_done": {**not_done, **findings.not_done},
+        "figures": list(dict.fromkeys((*earlier.get("figures", ()), *names))),
+        **{key: value for key, value in earlier.items() if key == "seconds"},
+    }
+
+
+def _write_page(
+    subject: Subject, metrics: dict[str, Any], parts: _Parts, folder: Path, adds: bool
+) -> None:
+    from solo_gedi.report.curves import curve_panels
+    from solo_gedi.report.sections import sections
+    from solo_gedi.report.thumbnails import figure_uri
+
+    before = (_read_json(folder / PARTS) or {}).get("parts", {}) if adds else {}
+    kept = {task: [page.read(part) for part in found] for task, found in before.items()}
+    parts = kept | {task: found for task, found in parts.items() if found}
+    plain = {task: [page.plain(part) for part in found] for task, found in parts.items()}
+    write_json(folder / PARTS, {"parts": plain})
+
+    shown: dict[str, list[page.Part]] = {task: [*found] for task, found in parts.items()}
+    run = subject.model.folder
+    if run is not None and (curves := curve_panels(run)):
+        images = [page.Image(curve.title, figure_uri(curve.figure())) for curve in curves]
+        shown["training"] = [page.Panels("Curves", images)]
+    about = "{method} on {dataset}, {epochs} epochs".format(**metrics)
+    about += f", {subject.model.num_clusters} clusters by the {subject.model.output}. "
+    about += "Everything here was measured after training, without augmentation."
+    page.write_report(folder / PAGE, subject.cfg.name, sections(metrics, shown), about)
+    logger.info("Report: %s", folder / PAGE)
+
+
+def _write_faults(findings: Findings, path: Path) -> None:
+    """The tracebacks of our faults; no file where there are none."""
+    if not findings.faults:
+        path.unlink(missing_ok=True)
+        return
+    texts = [f"{task}\n{''.join(format_exception(e))}" for task, e in findings.faults.items()]
+    path.write_text("\n".join(texts))
+    logger.error("Tracebacks: %s", path)
