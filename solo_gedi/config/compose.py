@@ -21,6 +21,7 @@ from solo_gedi.config.shipped import Kind, find_config
 from solo_gedi.errors import ConfigError, reason
 
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
+_KEY = re.compile(r"[^\W\d]\w*(\.\w+)*")
 _NOTES = ("paper", "views")  # of shipped configs: what other keys refer to
 _INTERPOLATION = re.compile(r"\$\{(\w[\w.]*)\}")
 _OPENING = "\"'[{"  # of a quoted text, a list or a section
@@ -91,6 +92,8 @@ def read_overrides(overrides: Sequence[str]) -> DictConfig:
     try:
         for override in overrides:
             key, _, text = override.partition("=")
+            if not _KEY.fullmatch(key):
+                raise ConfigError(f"{override!r} is not an override: key=value")
             value = text
             with suppress(*[YAMLError] * (text[:1] not in tuple(_OPENING))):
                 read: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"v={text}"]))

@@ -18,15 +18,27 @@ def read_image(path: str | Path) -> Image.Image:
     Of several frames or pages the first.
 
     Raises:
-        DataError: if it cannot be read, or its pixels have no meaning in RGB.
+        DataError: if it cannot be read, has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or
+            pixels without a meaning in RGB.
     """
     try:
         with Image.open(path) as image:
+            _check_size(image)
             top = _top(image)  # in notes that do not survive the rest
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), top)
     except Exception as error:  # PIL raises a different class for every way to be broken
         raise DataError(f"image {path} cannot be used: {reason(error)}") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse, before its memory is taken, what Pillow takes for an attack, and only warns of."""
+    limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if limit is not None and pixels > limit:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, more than the {limit} of "
+            "PIL.Image.MAX_IMAGE_PIXELS"
+        )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -92,6 +92,8 @@ OFF = {
     "data.test_path",  # by an evaluation
     "data.format",  # where solo-learn reads the data; else it must be image_folder
 }
+if hosts.GENERATION == "github":  # which asks for it, whether it needs it or not
+    OFF -= {"knn_eval.k"}
 ON = {
     **OF_THE_TRAINER,
     "max_epochs": 2,

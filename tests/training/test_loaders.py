@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from solo_gedi import hosts
+from solo_gedi.config import load_config as load_shipped
+from solo_gedi.data import KNOWN
 from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.methods import register
 from solo_gedi.training import linear, loaders, pretrain
@@ -174,3 +177,78 @@ def test_online_knn_takes_a_part_of_the_validation_set(load_config, folders):
     given = [*FOLDERS, "knn_eval.enabled=true", "backbone.kwargs.width=8", "data.num_workers=0"]
     run = pretrain(load_config("gedi_nogen", *given, "+limit_val_batches=1", suite="custom"))
     assert 0 <= run.metrics["val_knn_acc1"] <= 100
+
+
+def normalization_of(loader):
+    dataset = loader.dataset
+    while not hasattr(dataset, "transform"):
+        dataset = dataset.dataset
+    return hosts.normalization(dataset.transform)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "stl10", "imagenet100", "svhn"])
+def test_the_normalisation_is_what_the_config_says_and_else_the_data_sets(dataset):
+    suite = "svhn" if dataset == "svhn" else "cifar"
+    (entry,) = load_shipped(f"{suite}/gedi").augmentations
+    found = hosts.normalization(hosts.build_transform(dataset, entry))
+    assert found == (KNOWN[dataset].mean, KNOWN[dataset].std)
+    entry.mean, entry.std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    found = hosts.normalization(hosts.build_transform(dataset, entry))
+    assert found == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_other_data_is_seen_as_a_models_own(parsed, image_folder, monkeypatch):
+    """Its mean and std are the model's, also where solo-learn has some for the other data set."""
+    image_folder("train")
+    cfg = loaders.with_normalization(parsed(*FOLDERS[::2], "data.val_path=train"))
+    other = loaders.other_data(cfg, "cifar10:.")
+    fake = [FakeImages(), FakeImages()]
+    monkeypatch.setattr(hosts, "labelled_images", lambda cfg: fake)
+    assert normalization_of(loaders.plain_loader(other, train=False)) == ((0.5,) * 3, (0.5,) * 3)
+
+
+class FakeImages:
+    transform = None
+
+    def __len__(self):
+        return 3
+
+
+def test_a_probe_sees_images_as_its_config_says(parsed):
+    """And not as their data set says, which a model may have been trained without."""
+    given = ["+data.augmentations.mean=[0.1]", "+data.augmentations.std=[0.2]"]
+    cfg = parsed(*given, "pretrained_feature_extractor=a", suite="digits", kind="linear")
+    for loader in loaders.probe_loaders(cfg):
+        assert normalization_of(loader) == ((0.1,), (0.2,))
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "stl10", "imagenet", "digits", "custom"])
+def test_a_probe_sees_images_as_their_data_set_says_else(dataset):
+    cfg = OmegaConf.create({"data": {"dataset": dataset, "augmentations": {"crop_size": 20}}})
+    found = loaders.with_probe_augmentations(cfg).data.augmentations
+    spec = KNOWN[dataset]
+    assert found == {"crop_size": 20, "mean": list(spec.mean), "std": list(spec.std)}
+    del cfg.data["augmentations"]
+    found = loaders.with_probe_augmentations(cfg).data.augmentations
+    assert found.crop_size == (spec.size or 224)
+
+
+def test_folders_of_imagenet_have_labels_by_name_and_no_more_classes(parsed, folders):
+    given = [*FOLDERS, "data.dataset=imagenet100"]
+    shutil.rmtree("val/a")
+    Path("train/.ipynb_checkpoints").mkdir()
+    cfg = parsed(*given)
+    assert [int(y) for _, y in loaders.validation_loader(cfg).dataset] == [1] * 8 + [2] * 8
+    assert sorted({int(y) for *_, y in loaders.pretrain_loader(cfg).dataset}) == [0, 1, 2]
+    for i in range(98):
+        shutil.copytree("train/a", f"train/a{i}")
+    with pytest.raises(DataError, match=r"has 101 class folders, data\.dataset=imagenet100 100"):
+        loaders.pretrain_loader(cfg)
+
+
+def test_one_channel_of_a_folder_is_grey_in_training_and_validation(parsed, folders):
+    cfg = parsed(*FOLDERS)
+    cfg.augmentations[0].mean = cfg.augmentations[0].std = [0.5]
+    _, views, _ = next(iter(loaders.pretrain_loader(cfg)))
+    x, _ = next(iter(loaders.validation_loader(cfg)))
+    assert {view.shape[1] for view in views} == {x.shape[1]} == {1}
