@@ -96,6 +96,8 @@ def test_unmodified_main_pretrain_and_main_linear_run_gedi(
     main = SOLO_LEARN / "main_pretrain.py"
     done = console(sys.executable, main, *config, *common, *sgld, "knn_eval.enabled=true")
     assert done.returncode == 0, done.stderr[-2000:]
+    # Its validation images are 224 pixels wide.
+    assert done.stderr.count("`solo-gedi pretrain` with the same config validates at 32.") == 1
     (checkpoint,) = tmp_path.glob("models/gedi/*/*.ckpt")
     state = torch.load(checkpoint, weights_only=True)
     assert state["replay_buffers"][0]["chains"].shape == (64, 3, 32, 32)

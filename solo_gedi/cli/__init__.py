@@ -27,10 +27,14 @@ COMMANDS = {
     "explore": "write a page to look around in: map, clusters, strangest images",
     "benchmark": "compare methods over seeds, beside the paper's numbers",
     "configs": "list the shipped configs, or copy them to be edited",
+    "run": "run a program of solo-learn's, as main_knn.py, that knows gedi",
     "demo": "compare GEDI, SwAV and Barlow Twins on digits in minutes",
     "cell": "one cell of a benchmark: pretrain, then evaluate",
     "toy": "train a method on moons or circles, all seeds at once",
 }
+
+# Commands that hand on what follows their first argument.
+PASS_ON = ("run",)
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of ours.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"]
+    own = given[:2] if given[:1] and given[0] in PASS_ON else given
+    debug = "--debug" in own
+    given = [*(argument for argument in own if argument != "--debug"), *given[len(own) :]]
     try:
         status = _main(given, debug)
         sys.stdout.flush()
@@ -79,7 +84,9 @@ def _main(given: list[str], debug: bool) -> int:
         return 2
     try:
         module = importlib.import_module(f"solo_gedi.cli.{command}")
-        arguments = parser_of(command).parse_intermixed_args(rest)
+        parser = parser_of(command)
+        parse = parser.parse_args if command in PASS_ON else parser.parse_intermixed_args
+        arguments = parse(rest)
         # Threads that spin while they wait make small networks up to fifty times slower as soon
         # as another program wants a core; torch reads this when it is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

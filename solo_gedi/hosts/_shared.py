@@ -102,7 +102,7 @@ class WeightedKNNMixin:
         """Collect a batch; torchmetrics' own forward would compute the metric at each one."""
         if "train_targets" in batch:
             labelled = batch["train_targets"] != -1
-            batch = {name: value[labelled] for name, value in batch.items()}
+            batch |= {name: batch[name][labelled] for name in ("train_features", "train_targets")}
         self.update(**batch)  # type: ignore[attr-defined]
 
     @torch.no_grad()

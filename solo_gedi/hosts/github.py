@@ -19,6 +19,7 @@ from solo_gedi.hosts._shared import (
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its imports of names that timm has since moved
     import solo.methods.base
+    import solo.utils.knn
     from solo.args import linear as linear_args
     from solo.args import pretrain as pretrain_args
     from solo.args.linear import parse_cfg as parse_linear
@@ -52,8 +53,9 @@ class LinearModel(FewClassesMixin, solo_linear.LinearModel):
 
 
 def mend() -> None:
-    """Make online kNN work on today's torchmetrics, for solo-learn's own methods too."""
-    solo.methods.base.WeightedKNNClassifier = WeightedKNN
+    """Make kNN work on today's torchmetrics, for solo-learn's own methods and programs too."""
+    for module in (solo.methods.base, solo.utils.knn):
+        module.WeightedKNNClassifier = WeightedKNN
 
 
 def add_method(name: str, method: type) -> None:

@@ -87,6 +87,7 @@ class GEDI(BaseMethod):
         self._saved_sampler: dict[str, Any] = saved_sampler({})
         self._saved_buffers: list[dict[str, Any]] = []
         self.watched: dict[str, Tensor] = {}
+        self._validated = False  # whether images have been, and their size looked at
 
         views = 2 if self.objective.needs_view else 1
         large, small = self.cfg.data.num_large_crops, self.cfg.data.num_small_crops
@@ -269,6 +270,20 @@ class GEDI(BaseMethod):
                 f"{free / GIB:.2f} GiB are free; set a smaller one{elsewhere}"
             )
         logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
+
+    def on_validation_batch_start(self, batch: Sequence[Any], *_: Any) -> None:
+        """Warn, once, of images of another size than that of the training views."""
+        if self._validated:
+            return
+        self._validated, images = True, batch[0]
+        if images.dim() == 4 and images.shape[-1] != (size := self.cfg.augmentations[0].crop_size):
+            logger.warning(
+                "The validation images are %d pixels wide and the training views %d: val_acc1 is "
+                "that of images that the network does not know. solo-learn's own main_pretrain.py "
+                "validates `custom` folders at 224 pixels whatever augmentations.0.crop_size; "
+                "`solo-gedi pretrain` with the same config validates at %d.",
+                *(images.shape[-1], size, size),
+            )
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Bound the weights' singular values, if `max_spectral_norm` is set."""

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "explore": ("solo_gedi.report.explore.explore", set(), set()),
     "benchmark": ("solo_gedi.comparison.benchmark.benchmark", set(), set()),
     "configs": ("solo_gedi.config.shipped.copy_configs", {"copy"}, {"folder"}),
+    "run": ("solo_gedi.cli.run.run_program", set(), set()),
     "demo": ("solo_gedi.comparison.demo.demo", set(), set()),
     "cell": ("solo_gedi.comparison.cell.cell", set(), set()),
     "toy": ("solo_gedi.comparison.toy.study.toy", set(), set()),

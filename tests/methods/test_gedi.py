@@ -380,3 +380,15 @@ def test_clusters_are_asked_to_be_used_as_their_prior_says(build):
 def test_priors_that_are_none_are_refused(build, prior, weights):
     with pytest.raises(ConfigError, match=r"method_kwargs\.cluster_prior"):
         build(method_kwargs={"cluster_prior": prior, "weights": weights})
+
+
+def test_images_validated_at_another_size_are_warned_of_once(build, caplog):
+    labels = torch.zeros(2, dtype=torch.long)
+    for size, warnings in ((8, 0), (224, 1)):
+        model = build()
+        caplog.clear()
+        for k in range(3):
+            model.on_validation_batch_start([torch.zeros(2, 1, size, size), labels], k)
+        assert len(caplog.messages) == warnings
+    assert "224 pixels wide and the training views 8" in caplog.text
+    build(suite="toy").on_validation_batch_start([torch.zeros(2, 2), labels], 0)
