@@ -184,7 +184,7 @@ def check_augmentations(cfg: DictConfig, images: bool) -> None:
 def _check_normalization(entries: ListConfig, i: int) -> None:
     """All views are of one normalisation, that of what they are mapped to [-1, 1] by."""
     mean, std = entries[i].get("mean"), entries[i].get("std")
-    if mean and std and (len(mean) != len(std) or min(std) <= 0):
+    if std and (min(std) <= 0 or len(std) != len(mean or std)):
         raise ConfigError(
             f"augmentations.{i}.std must have a number above 0 for each of mean={mean}, got {std}"
         )
