@@ -40,6 +40,19 @@ class DivergenceError(GEDIError, RuntimeError):
     """Training ran away; the message says what did, when, and what to change."""
 
 
+class ProcessLostError(GEDIError, RuntimeError):
+    """Another process of this training has ended.
+
+    Args:
+        message: which, and how.
+        said: whether that process has said why, so that nobody need repeat it.
+    """
+
+    def __init__(self, message: str, said: bool = False) -> None:
+        self.said = said
+        super().__init__(message)
+
+
 class Interrupted(GEDIError):
     """A signal ended the work; what was done up to then is saved.
 

@@ -99,7 +99,8 @@ def _main(given: list[str], debug: bool) -> int:
     except GEDIError as error:
         if debug:
             raise
-        print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
+        if not getattr(error, "said", False):
+            print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
         return 2

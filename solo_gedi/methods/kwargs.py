@@ -73,6 +73,8 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
     try:
         if OmegaConf.is_dict(cfg.method_kwargs):
             OmegaConf.resolve(cfg.method_kwargs)  # once merged, it cannot see the other keys
+            if OmegaConf.select(cfg.method_kwargs, "sgld.buffer_size", default=0) is None:
+                del cfg.method_kwargs.sgld.buffer_size  # nobody has counted the images
         # A structured config refuses unknown keys and values of another type.
         kwargs: Any = OmegaConf.merge(OmegaConf.structured(defaults), cfg.method_kwargs or {})
     except OmegaConfBaseException as error:

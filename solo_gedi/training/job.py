@@ -31,7 +31,7 @@ from solo_gedi.training.callbacks import (
     Schedule,
 )
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
-from solo_gedi.training.launch import decide_once, forget
+from solo_gedi.training.launch import decide_once, forget, said_once
 from solo_gedi.training.loaders import TrainingLoader
 from solo_gedi.training.lock import lock_folder, new_folder
 from solo_gedi.training.loggers import loggers_of
@@ -207,7 +207,8 @@ class Job:
             trainer = self._trainer(callbacks)
             if isinstance(train, TrainingLoader):
                 train.position = lambda: _position(trainer)
-            trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
+            with said_once(trainer):
+                trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
             raise ConfigError("max_steps and the like leave no time for a training step")

@@ -1,17 +1,24 @@
-"""What the first of several processes decides for all of them, before they are a group."""
+"""Several processes of one training: what the first decides, and which one says what went wrong."""
 
 import json
 import os
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from subprocess import TimeoutExpired
 from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from solo_gedi.core.processes import distributed, rank
-from solo_gedi.errors import GEDIError
+from solo_gedi.errors import DataError, GEDIError, Interrupted, ProcessLostError
+from solo_gedi.training.quiet import quiet_lightning
 
+_LOST = re.compile("closed by peer|reset by peer|Broken pipe|NCCL|remote process")
 _DECIDED = "SOLO_GEDI_DECIDED"  # for the processes that Lightning starts from this one
 
 
@@ -55,18 +62,62 @@ def forget() -> None:
     os.environ.pop(_DECIDED, None)
 
 
+@contextmanager
+def said_once(trainer: Trainer) -> Iterator[None]:
+    """Let one process alone say why a training has ended.
+
+    Args:
+        trainer: of the training.
+
+    Raises:
+        ProcessLostError: where another process has ended, instead of what its silence led to.
+    """
+    number, processes = trainer.global_rank, trainer.world_size
+    try:
+        yield
+    except DataError as error:  # of this process's share of the images
+        if number:
+            raise DataError(f"process {number} of {processes}: {error}") from error
+        raise
+    except GEDIError as error:
+        if number and not isinstance(error, ProcessLostError | Interrupted):
+            raise ProcessLostError(str(error), said=True) from error  # as the first says, too
+        raise
+    except RuntimeError as error:
+        if processes == 1 or not _LOST.search(str(error)):
+            raise
+        raise _lost(trainer) from error
+
+
+def _lost(trainer: Trainer) -> ProcessLostError:
+    """Which process has ended, as far as this one knows."""
+    launcher = trainer.strategy.launcher
+    for number, process in enumerate(getattr(launcher, "procs", ()), 1):
+        with suppress(TimeoutExpired):
+            status = process.wait(timeout=5)
+            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            return ProcessLostError(
+                f"process {number} of {trainer.world_size} has ended {how}", said=status > 0
+            )
+    return ProcessLostError("another process has ended", said=True)
+
+
 def _join(cfg: DictConfig) -> bool:
     """Form the group, where a launcher such as torchrun or Slurm has started all processes."""
-    trainer = Trainer(
-        accelerator=cfg.get("accelerator") or "auto",
-        devices=cfg.devices,
-        num_nodes=cfg.get("num_nodes") or 1,
-        strategy=cfg.strategy or "auto",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    try:
+        with quiet_lightning():
+            trainer = Trainer(
+                accelerator=cfg.get("accelerator") or "auto",
+                devices=cfg.devices,
+                num_nodes=cfg.get("num_nodes") or 1,
+                strategy=cfg.strategy or "auto",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+    except (MisconfigurationException, TypeError, ValueError):
+        return False  # the run's own Trainer says what it refuses
     environment = trainer._accelerator_connector.cluster_environment
     if not environment.creates_processes_externally:
         return False

@@ -61,6 +61,8 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
     loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)
 
+    if OmegaConf.select(cfg, "method_kwargs.sgld.buffer_size", default=0) is None:
+        cfg.method_kwargs.sgld.buffer_size = chains_for(train, cfg.optimizer.batch_size)
     seed_everything(cfg.seed, workers=True, verbose=False)
     with quiet_solo():
         model = build_method(cfg)
@@ -81,6 +83,23 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
         _write_reference(run, run.checkpoint, trainer.strategy.root_device)
     logger.info("Files of this run: %s", run.folder)
     return run
+
+
+def chains_for(train: loaders.TrainingLoader, batch_size: int) -> int:
+    """How many chains are moved as often in an epoch as the paper's 10,000 by 50,000 images.
+
+    Fewer fit a small data set, and every checkpoint holds them all.
+
+    Args:
+        train: the training data.
+        batch_size: how many move at a time.
+
+    Returns:
+        A fifth of the images of one process, from a batch to 10,000; as many for points.
+    """
+    if train.batch_size is None:
+        return 10_000
+    return min(10_000, max(batch_size, len(train) * batch_size // 5))
 
 
 def build_method(cfg: DictConfig) -> hosts.BaseMethod:

@@ -151,7 +151,10 @@ def differences(
     """
     now: Any = OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg
     sides = [{**dict(_flat(config)), **_rates(config)} for config in (saved, now)]
-    keys = sorted({*sides[0], *sides[1]}, key=lambda key: (not _among(key, _FIRST), key))
+    keys = sorted(
+        {*sides[0], *sides[1]},
+        key=lambda key: (not _among(key, _FIRST), not key.endswith(".name"), key),
+    )
     pairs = ((key, sides[0].get(key), sides[1].get(key)) for key in keys)
     return [(key, a, b) for key, a, b in pairs if not _alike(a, b)]
 

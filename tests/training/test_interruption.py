@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo_gedi.core.checkpoints import epoch_of
+from solo_gedi.core.checkpoints import epoch_of, progress
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
 
@@ -57,17 +57,21 @@ def test_interrupted_run_goes_on_to_the_same_end(how, whole):
     moment = random.Random(int(how))
     run = start("stopped")
     while not list(Path("stopped").glob("gedi/*/*.ckpt")):
+        assert run.poll() is None, run.communicate()[0]
         time.sleep(0.02)
     time.sleep(moment.uniform(0, 0.4))
     run.send_signal(how)
     said, _ = run.communicate(timeout=60)
-    done = [int(path.stem.rpartition("=")[2]) for path in Path("stopped").glob("gedi/*/*.ckpt")]
-    assert 0 <= max(done) < EPOCHS - 1, said
+    epochs, batches = max(map(progress, Path("stopped").glob("gedi/*/*.ckpt")))
+    assert 1 <= epochs < EPOCHS, said
     if how == signal.SIGKILL:
         assert run.returncode == -how
     else:
         assert run.returncode == 128 + how
-        assert f"Stopped after epoch {max(done)}." in said
+        name = signal.Signals(how).name
+        assert f"{name}: stopping after this step" in said
+        within = f" and {batches} of 4 batches of the next" if batches else ""
+        assert f"Stopped by {name} after {epochs} of {EPOCHS} epochs{within}; started" in said
     again = start("stopped")
     said, _ = again.communicate(timeout=100)
     assert again.returncode == 0, said
@@ -132,6 +136,7 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
 def test_second_signal_ends_at_once():
     run = start("impatient")
     while not list(Path("impatient").glob("gedi/*/*.ckpt")):
+        assert run.poll() is None, run.communicate()[0]
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
     time.sleep(0.01)

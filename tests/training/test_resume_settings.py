@@ -81,7 +81,8 @@ def test_more_epochs_are_those_of_the_longer_schedule(cosine, tmp_path, rates, i
 
 def test_the_probe_follows_a_longer_schedule_and_refuses_another_rate(cosine, trained, rates):
     (backbone,) = trained("gedi").glob("*.ckpt")
-    given = {"limit_val_batches": 1, "pretrained_feature_extractor": str(backbone)}
+    rates()
+    given = {"checkpoint.keep_prev": True, "pretrained_feature_extractor": str(backbone)}
     linear(cosine({**given, "max_epochs": 3, "name": "whole"}, kind="linear"))
     whole = rates()
     run = linear(cosine({**given, "max_epochs": 2}, kind="linear"))
@@ -101,7 +102,7 @@ REFUSED = {
     "optimizer.name": "sgd",
     "scheduler.warmup_epochs": 0,
     "scheduler.name": "none",
-    "method_kwargs.weights.inv": 7,
+    "method_kwargs.weights.inv": 7.0,
     "augmentations.0.color_jitter.prob": 0.1,
     "backbone.kwargs.width": 16,
     "accumulate_grad_batches": 2,
@@ -118,7 +119,8 @@ def test_what_cannot_change_is_refused_by_its_name(cosine):
     for key, value in REFUSED.items():
         cfg = cosine({**more, key: value})
         if key == "method":
-            cfg.method_kwargs = {"num_prototypes": 10}
+            sizes = {"proj_hidden_dim": 8, "proj_output_dim": 8, "num_prototypes": 10}
+            cfg.method_kwargs = {**sizes, "temperature": 0.1}
         with pytest.raises(CheckpointError) as caught:
             pretrain(cfg)
         said = str(caught.value)
