@@ -8,7 +8,7 @@ from solo_gedi.core.precision import DTYPES, choose_precision, gradient_cosine
 from solo_gedi.core.replay_buffer import ReplayBuffer
 from solo_gedi.core.sampler import Sampler, SGLDSettings, saved_sampler
 from solo_gedi.core.sgld import evaluation_mode, langevin_step, mixes_batch, sample_sgld
-from solo_gedi.core.spectral_norm import limit_spectral_norm, limit_spectral_norms
+from solo_gedi.core.spectral_norm import SpectralBound
 
 __all__ = [
     "DTYPES",
@@ -17,6 +17,7 @@ __all__ = [
     "ReplayBuffer",
     "SGLDSettings",
     "Sampler",
+    "SpectralBound",
     "choose_precision",
     "cluster_entropy",
     "clusters_used",
@@ -27,8 +28,6 @@ __all__ = [
     "input_score",
     "invariance_loss",
     "langevin_step",
-    "limit_spectral_norm",
-    "limit_spectral_norms",
     "log_density",
     "mixes_batch",
     "objective_inputs",

@@ -164,17 +164,13 @@ def _resizing(old: int, new: int, device: torch.device) -> Tensor:
     return table.to(device)
 
 
-def _blend(base: Tensor | float, x: Tensor, factor: Tensor) -> Tensor:
+def _blend(base: Tensor, x: Tensor, factor: Tensor) -> Tensor:
     """`base` where the factors (n,) are 0, the images where they are 1, and beyond."""
     return _levels(base + factor.view(-1, 1, 1, 1) * (x - base), _CUT_OFF)
 
 
 def _greys(x: Tensor) -> Tensor:
     return x if x.shape[1] == 1 else _levels(rgb_to_grayscale(x))
-
-
-def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    return _blend(_levels(_greys(x).mean((1, 2, 3), keepdim=True)), x, factor)
 
 
 def _hue(x: Tensor, turns: Tensor) -> Tensor:
@@ -187,24 +183,46 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
     return _levels(hsv_to_rgb(torch.cat([hue, _levels(saturation, _CUT_OFF), value], 1)))
 
 
-# By their names in torchvision's ColorJitter.
-_JITTERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "brightness": lambda x, factor: _blend(0.0, x, factor),
-    "contrast": _contrast,
-    "saturation": lambda x, factor: _blend(_greys(x), x, factor),
-    "hue": _hue,
-}
+def _blends(x: Tensor, drawn: Tensor) -> Tensor:
+    """Brightness, contrast or saturation, for each image its own.
+
+    They differ in what an image is blended with: black, its mean grey or its grey self.
+
+    Args:
+        x: images.
+        drawn: (n, 3): shares of the mean grey and of the grey self, 0 or 1, and the factor.
+    """
+    of_mean, of_grey, factor = drawn.unbind(1)
+    grey = _greys(x)
+    mean = _levels(grey.mean((1, 2, 3), keepdim=True))
+    base = of_mean.view(-1, 1, 1, 1) * mean + of_grey.view(-1, 1, 1, 1) * grey
+    return _blend(base, x, factor)
 
 
 def _jitter(x: Tensor, step: Any) -> Tensor:
-    names = ["brightness", "contrast"] if x.shape[1] == 1 else list(_JITTERS)
-    ranges = {name: getattr(step, name) for name in names if getattr(step, name) is not None}
-    factors = {name: torch.empty(len(x)).uniform_(*bounds) for name, bounds in ranges.items()}
-    orders = torch.rand(len(x), len(ranges)).argsort(1)
-    for turn in orders.T:
-        for i, name in enumerate(ranges):
-            chosen = (turn == i).nonzero().squeeze(1)
-            x = _with(x, chosen, _JITTERS[name], factors[name])
+    """Each image's jitters in its own order: first what comes before its hue, then the rest."""
+    known = ["brightness", "contrast", *([] if x.shape[1] == 1 else ["saturation", "hue"])]
+    names = [name for name in known if getattr(step, name) is not None]
+    if not names:
+        return x
+    factors = [torch.empty(len(x)).uniform_(*getattr(step, name)) for name in names]
+    orders = torch.rand(len(x), len(names)).argsort(1)
+
+    def is_(name: str, drawn: Tensor) -> Tensor:
+        return drawn == (names.index(name) if name in names else -1)
+
+    turns_hue = is_("hue", orders)
+    kinds = orders[~turns_hue].view(len(x), -1)
+    factor = torch.stack(factors, 1).gather(1, kinds)
+    blends = torch.stack([is_("contrast", kinds), is_("saturation", kinds), factor], 2)
+    places = torch.arange(blends.shape[1])
+    before = places < turns_hue.float().argmax(1, keepdim=True)
+    for place in places:
+        x = _with(x, before[:, place].nonzero().squeeze(1), _blends, blends[:, place])
+    if "hue" in names:
+        x = _hue(x, _beside(x, factors[names.index("hue")]))
+    for place in places:
+        x = _with(x, (~before[:, place]).nonzero().squeeze(1), _blends, blends[:, place])
     return x
 
 

@@ -13,10 +13,10 @@ from solo_gedi.core import (
     ReplayBuffer,
     Sampler,
     SGLDSettings,
+    SpectralBound,
     cluster_entropy,
     clusters_used,
     evaluation_mode,
-    limit_spectral_norms,
     log_density,
     mixes_batch,
     objective_inputs,
@@ -82,6 +82,9 @@ class GEDI(BaseMethod):
         )
         self.sample_space = sample_space(self.cfg)
         self.mixes_batch = mixes_batch(self.backbone)
+        limit = kwargs.max_spectral_norm
+        networks = self.backbone, self.projector
+        self.spectral_bound = None if limit is None else SpectralBound(networks, limit)
         self.sampler: Sampler | None = None
         # Of a checkpoint, until the first step.
         self._saved_sampler: dict[str, Any] = saved_sampler({})
@@ -239,7 +242,8 @@ class GEDI(BaseMethod):
         home = torch.device(settings.buffer_device or like.device)
         self._check_memory(4 * settings.buffer_size * like[0].numel(), home)
         generator = torch.Generator(home)
-        generator.manual_seed(torch.initial_seed() % 2**32 + rank())
+        # Far from the seeds of all processes' global streams, which are next to each other.
+        generator.manual_seed(torch.initial_seed() % 2**32 + rank() + 2**40)
         buffer = ReplayBuffer(
             settings.buffer_size,
             like.shape[1:],
@@ -285,17 +289,19 @@ class GEDI(BaseMethod):
                 *(images.shape[-1], size, size),
             )
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Bound the weights' singular values, if `max_spectral_norm` is set."""
-        if (limit := self.cfg.method_kwargs.max_spectral_norm) is not None:
-            limit_spectral_norms(self.backbone, limit)
-            limit_spectral_norms(self.projector, limit)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Bound the weights' singular values after a step, if `max_spectral_norm` is set."""
+        super().optimizer_step(*args, **kwargs)
+        if self.spectral_bound is not None:
+            self.spectral_bound.apply()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save every process's chains with their randomness, and the sampler's step and precision.
 
-        As `replay_buffers`, one a process, and `sampler`.
+        As `replay_buffers`, one a process, and `sampler`; `spectral_bound` beside them.
         """
+        if self.spectral_bound is not None:
+            checkpoint["spectral_bound"] = self.spectral_bound.state_dict()
         checkpoint["replay_buffers"] = self._saved_buffers
         checkpoint["sampler"] = self._saved_sampler
         if self.sampler is not None:
@@ -314,6 +320,8 @@ class GEDI(BaseMethod):
         Raises:
             ConfigError: if the buffer had another size.
         """
+        if self.spectral_bound is not None:
+            self.spectral_bound.load_state_dict(checkpoint.get("spectral_bound", []))
         self._saved_sampler = saved_sampler(checkpoint)
         self._saved_buffers = checkpoint.get("replay_buffers", [])
         for saved in self._saved_buffers:

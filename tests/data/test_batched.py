@@ -7,6 +7,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from scipy.stats import ks_2samp
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
@@ -14,6 +16,7 @@ from solo_gedi import hosts
 from solo_gedi.errors import ConfigError
 
 pytest.importorskip("kornia")
+from solo_gedi.data import batched as batched_module
 from solo_gedi.data.batched import BatchedViews
 
 DRAWS = 600
@@ -246,6 +249,51 @@ def test_every_image_has_its_own_order_of_jitters():
     outcomes, counts = batched(transform, images).flatten(1).unique(dim=0, return_counts=True)
     assert len(outcomes) == 2
     assert abs(counts[0] / DRAWS - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("missing", [None, "hue", "contrast", "brightness", "saturation"])
+def test_jitters_follow_each_other_as_one_by_one(missing):
+    """Against each image's own jitters, applied to it alone in its order."""
+    strengths = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    strengths.pop(missing, None)
+    step, x = transforms.ColorJitter(**strengths), scene(n=40) / 255
+    torch.manual_seed(0)
+    ours = batched_module._jitter(x.clone(), step)
+    torch.manual_seed(0)
+    factors = [torch.empty(40).uniform_(*getattr(step, name)) for name in strengths]
+    orders = torch.rand(40, len(strengths)).argsort(1)
+    for i, image in enumerate(x):
+        for j in orders[i].tolist():
+            alone = transforms.ColorJitter(**{list(strengths)[j]: 2 * [factors[j][i].item()]})
+            image = batched_module._jitter(image[None], alone)[0]  # noqa: PLW2901
+        assert torch.equal(ours[i], image)
+
+
+class Launches(TorchDispatchMode):
+    """Counts what a GPU would launch: operations on the device that are not views."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        on_device = any(
+            isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves((args, out))
+        )
+        views = func.is_view or func == torch.ops.aten._unsafe_view.default
+        self.count += on_device and not views
+        return out
+
+
+def test_a_batch_takes_few_launches():
+    jitter = {"prob": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    views = BatchedViews([pipeline(color_jitter=jitter, horizontal_flip={"prob": 0.5})], [2])
+    images = torch.empty(64, 3, 32, 32, dtype=torch.uint8, device="meta")
+    views(images)  # fills the table of resizing
+    with Launches() as launches:
+        views(images)
+    assert launches.count < 400
 
 
 def test_views_come_in_the_order_of_the_entries():

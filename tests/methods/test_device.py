@@ -88,6 +88,8 @@ def train(load_config, pretended):
                 optimizer.zero_grad()
                 model.training_step(batch, i).backward()
                 optimizer.step()
+                if getattr(model, "spectral_bound", None) is not None:
+                    model.spectral_bound.apply()
             assert all(p.grad.device == DEVICE for p in model.parameters())
             if model.sampler is not None:
                 assert model.replay_buffer.chains.device == DEVICE

@@ -20,7 +20,7 @@ class StackedLinear(nn.Module):
         weight: (k, in, out).
     """
 
-    is_matrix_stack = True  # for `limit_spectral_norms`
+    is_matrix_stack = True  # for `SpectralBound`
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()

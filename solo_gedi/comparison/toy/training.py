@@ -25,8 +25,8 @@ from solo_gedi.comparison.toy.stacking import stack, unstack
 from solo_gedi.core import (
     ReplayBuffer,
     Sampler,
+    SpectralBound,
     evaluation_mode,
-    limit_spectral_norms,
     log_density,
     mixes_batch,
     objective_inputs,
@@ -164,6 +164,8 @@ class ToyTraining:
                 raise ConfigError(f"the toy study has {key}={only}, got {value}; pretrain has it")
         self.network = stack([scorer(model) for model in self.models]).train()
         self.mixes_batch = mixes_batch(self.network)
+        limit = cfg.method_kwargs.get("max_spectral_norm")
+        self.spectral_bound = SpectralBound([self.network], limit) if limit else None
         self.objective = first.objective if getattr(first, "has_energy", False) else None
         self.space = sample_space(cfg)
         self.sampler: Sampler | None = None
@@ -240,8 +242,8 @@ class ToyTraining:
                 for parameter in self.network[-1].parameters():  # type: ignore[index]
                     parameter.grad = None
             self.optimizer.step()
-            if limit := kwargs.get("max_spectral_norm"):
-                limit_spectral_norms(self.network, limit)
+            if self.spectral_bound is not None:
+                self.spectral_bound.apply()
             if self.schedule is not None:
                 self.schedule.step()
 
