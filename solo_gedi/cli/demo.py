@@ -13,13 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    import logging
     from time import perf_counter
 
     from solo_gedi.comparison import tables
     from solo_gedi.comparison.demo import DIGITS, demo
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     start = perf_counter()
     rows = demo(**vars(arguments))
     print("\nNMI of the cluster head; linear probe and kNN offline; all on digits' test split")

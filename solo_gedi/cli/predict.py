@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Predict; without --out, print the rows as CSV."""
     import sys
 
-    from solo_gedi.inference.predict import csv_writer, predict
+    from solo_gedi.inference import predict
+    from solo_gedi.inference.tables import csv_writer
 
     rows = predict(**vars(arguments))
     if isinstance(rows, list):

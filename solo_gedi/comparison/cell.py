@@ -43,7 +43,7 @@ def cell(
     Options(**options, overrides=of_probe).check()
     check_folder(folder, "folder")
     start = perf_counter()
-    cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"', "++enable_progress_bar=false"])
+    cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"'])
     run = _finished(folder / str(cfg.get("method")), cfg)
     if run is None:
         trained = pretrain(cfg)

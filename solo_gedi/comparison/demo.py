@@ -69,7 +69,6 @@ def _compare(method: str, out: Path, epochs: int | None, seed: int | None) -> di
     overrides = [
         f'checkpoint.dir="{out}"',
         "auto_resume.enabled=false",
-        "++enable_model_summary=false",
         *shorter,
         *([] if seed is None else [f"seed={seed}"]),
     ]

@@ -1,44 +1,27 @@
 """A row for each of some images: cluster, confidence, log p and scores."""
 
-import csv
-import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, overload
-from zipfile import ZipFile
+from typing import Any, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from solo_gedi.core import evaluation_mode, input_gradient, log_density
 from solo_gedi.core.processes import get_logger
-from solo_gedi.data import find_images, read_image
-from solo_gedi.errors import ConfigError, DataError, MissingPackageError
-from solo_gedi.files import check_output, written_atomically
+from solo_gedi.data import read_image
+from solo_gedi.errors import ConfigError, DataError
+from solo_gedi.files import check_output
+from solo_gedi.inference.images import Images, image_files
 from solo_gedi.inference.load import HasCheckpoint, load
 from solo_gedi.inference.model import NO_REFERENCE, Model
+from solo_gedi.inference.tables import Row, features_writer, load_pyarrow, table_writer
 
 logger = get_logger(__name__)
-
-Row = dict[str, Any]
-Images = str | Path | Sequence[str | Path]
-COLUMNS = {
-    "file": str,
-    "cluster": int,
-    "confidence": float,
-    "second": int,
-    "second_share": float,
-    "log_density": float,
-    "neg_grad_norm": float,
-    "typicality": float,
-    "error": str,
-}
-_ROWS_AT_ONCE = 10_000  # of a parquet file's groups
 
 
 @overload
@@ -109,10 +92,10 @@ def predict(
     with ExitStack() as stack:
         collect: Callable[[Row], Any] = rows.append
         if places[0] is not None:
-            collect = stack.enter_context(_table(places[0]))
+            collect = stack.enter_context(table_writer(places[0]))
         keep = None
         if places[1] is not None:
-            keep = stack.enter_context(_features(places[1], files))
+            keep = stack.enter_context(features_writer(places[1], files))
         broken = 0
         progress = tqdm(total=len(files), unit=" images", disable=None, leave=False)
         stack.callback(progress.close)
@@ -152,41 +135,12 @@ def iter_predictions(
     return (row for row, _ in _predictions(model, _files_of(model, images), batch_size))
 
 
-def image_files(images: Images) -> list[Path]:
-    """The images that are meant, in the order given.
-
-    Args:
-        images: files; folders, for all images below them, sorted by folder and name; and globs,
-            for all that they match, sorted.
-
-    Raises:
-        DataError: if a path does not exist, or there is no image.
-    """
-    given = [images] if isinstance(images, str | Path) else list(images)
-    files = [file for path in given for file in _meant(Path(path))]
-    if not files:
-        raise DataError(f"there is no image in {', '.join(map(str, given))}")
-    return files
-
-
 def _files_of(model: Model, images: Images) -> list[Path]:
     model.transform  # noqa: B018  # refuses a model of points before anything is read
     files = image_files(images)
     if model.reference is None:
         logger.warning("%s", NO_REFERENCE)
     return files
-
-
-def _meant(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [Path(file) for file in find_images(path)[0]]
-    if path.exists():
-        return [path]
-    if glob.has_magic(str(path)):
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        if matches:
-            return list(dict.fromkeys(file for match in matches for file in _meant(match)))
-    raise DataError(f"{path} does not exist (from {Path.cwd()})")
 
 
 def _predictions(
@@ -259,112 +213,5 @@ def _checked(
         raise ConfigError(f"{setting}={path} must end in {' or '.join(suffixes)}")
     check_output(path, setting, overwrite)
     if path.suffix.lower() == ".parquet":
-        _pyarrow()
+        load_pyarrow()  # refuses before anything is read
     return path
-
-
-@contextmanager
-def _table(path: Path) -> Iterator[Callable[[Row], Any]]:
-    """What takes rows for a file, which is there when all of them are."""
-    write = _csv if path.suffix.lower() == ".csv" else _parquet
-    with written_atomically(path) as partial, write(partial) as collect:
-        yield collect
-
-
-@contextmanager
-def csv_writer(file: TextIO) -> Iterator[Callable[[Row], Any]]:
-    """What takes rows and writes them as CSV, numbers with six digits.
-
-    Args:
-        file: to write to; the head is written at once.
-    """
-    writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-
-    def collect(row: Row) -> None:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-
-    yield collect
-
-
-@contextmanager
-def _csv(path: Path) -> Iterator[Callable[[Row], Any]]:
-    # The names of files are bytes, which need not be UTF-8.
-    with (
-        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        csv_writer(file) as collect,
-    ):
-        yield collect
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Callable[[Row], Any]]:
-    pyarrow, parquet = _pyarrow()
-    types = {str: pyarrow.string(), int: pyarrow.int32(), float: pyarrow.float32()}
-    schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-    rows: list[Row] = []
-
-    def collect(row: Row) -> None:
-        # Its strings are UTF-8, and the names of files need not be.
-        row = {k: _utf8(v) if isinstance(v, str) else v for k, v in row.items()}
-        rows.append(row)
-        if len(rows) >= _ROWS_AT_ONCE:
-            flush()
-
-    def flush() -> None:
-        writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-        rows.clear()
-
-    with parquet.ParquetWriter(path, schema) as writer:
-        yield collect
-        flush()
-
-
-def _utf8(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingPackageError(
-            "a .parquet file needs pyarrow: pip install 'solo-gedi[parquet]'; or write a .csv"
-        ) from error
-    return pyarrow, parquet
-
-
-@contextmanager
-def _features(path: Path, files: Sequence[Path]) -> Iterator[Callable[[Tensor | None], None]]:
-    """What takes features in the order of the files, for an .npz that is there when all are."""
-    with written_atomically(path) as partial:
-        raw = partial.with_suffix(".npy")
-        table: np.memmap | None = None
-        waiting = written = 0  # images without features that came before the first with them
-
-        def collect(own: Tensor | None) -> None:
-            nonlocal table, waiting, written
-            if table is None:
-                if own is None:
-                    waiting += 1
-                    return
-                shape = (len(files), len(own))
-                table = np.lib.format.open_memmap(raw, "w+", np.float32, shape)
-                table[:waiting], written = np.nan, waiting
-            table[written] = np.nan if own is None else own.numpy()
-            written += 1
-
-        try:
-            yield collect
-            if table is None:
-                np.save(raw, np.empty((len(files), 0), np.float32))
-            else:
-                table.flush()
-            names = np.array([_utf8(str(file)) for file in files])
-            with ZipFile(partial, "w", allowZip64=True) as archive:
-                archive.write(raw, "features.npy")
-                with archive.open("files.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, names, allow_pickle=False)
-        finally:
-            raw.unlink(missing_ok=True)

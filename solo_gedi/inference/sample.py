@@ -13,9 +13,9 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image, save_grid
 from solo_gedi.errors import ConfigError, DivergenceError
 from solo_gedi.files import check_output, written_folder
+from solo_gedi.inference.images import image_files
 from solo_gedi.inference.load import HasCheckpoint, load
 from solo_gedi.inference.model import Model
-from solo_gedi.inference.predict import image_files
 
 logger = get_logger(__name__)
 

@@ -18,9 +18,10 @@ from solo_gedi.data import read_image
 from solo_gedi.errors import ConfigError, DataError, MissingPackageError
 from solo_gedi.files import check_output, write_atomically
 from solo_gedi.inference import Model
+from solo_gedi.inference.images import Images, image_files
 from solo_gedi.inference.load import HasCheckpoint
 from solo_gedi.inference.model import NO_REFERENCE
-from solo_gedi.inference.predict import Images, image_files, rows_of
+from solo_gedi.inference.predict import rows_of
 from solo_gedi.report.thumbnails import thumbnail
 
 logger = get_logger(__name__)

@@ -14,7 +14,7 @@ from PIL import Image
 from solo_gedi.data import DATASETS
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, MissingPackageError
 from solo_gedi.inference import iter_predictions, load, predict
-from solo_gedi.inference.predict import COLUMNS
+from solo_gedi.inference.tables import COLUMNS
 
 MODULE = sys.modules["solo_gedi.inference.predict"]  # of the same name as the function
 
@@ -146,7 +146,7 @@ def test_a_csv_has_the_rows(trained, photos, tmp_path):
 
 def test_a_parquet_file_has_the_rows(trained, photos, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(MODULE, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("solo_gedi.inference.tables._ROWS_AT_ONCE", 2)
     model = load(trained("gedi"))
     predict(model, photos, out="rows.parquet")
     written = parquet.read_table("rows.parquet").to_pylist()
