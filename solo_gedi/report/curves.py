@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
 
 from solo_gedi.report.plots import Panel
 
@@ -74,6 +75,7 @@ def _drawing(curves: dict[str, Curve]) -> Callable[[FigureBase], object]:
             epochs, values = zip(*curve, strict=True)
             axis.plot(epochs, values, label=split, marker="." if len(curve) == 1 else "")
         axis.set_xlabel("epoch", fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.tick_params(labelsize=8)
         axis.spines[["right", "top"]].set_visible(False)
         if len(curves) > 1:

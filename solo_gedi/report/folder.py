@@ -207,9 +207,12 @@ def _write_page(
     if run is not None and (curves := curve_panels(run)):
         images = [page.Image(curve.title, figure_uri(curve.figure())) for curve in curves]
         shown["training"] = [page.Panels("Curves", images)]
-    about = "{method} on {dataset}, {epochs} epochs".format(**metrics)
-    about += f", {subject.model.num_clusters} clusters by the {subject.model.output}. "
-    about += "Everything here was measured after training, without augmentation."
+    model, epochs = subject.model, metrics["epochs"]
+    about = (
+        f"{metrics['method']} on {metrics['dataset']}, {epochs} epoch{'s' * (epochs != 1)}, "
+        f"{model.num_clusters} clusters by the {model.output}. Everything here was measured after "
+        "training, without augmentation."
+    )
     page.write_report(folder / PAGE, subject.cfg.name, sections(metrics, shown), about)
     logger.info("Report: %s", folder / PAGE)
 

@@ -25,11 +25,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, whose keys head the columns; what a row lacks stays empty."""
+    """Rows, whose keys head the columns; what a row lacks stays empty.
+
+    `digits` are the decimals of its numbers; without it they have four significant digits.
+    """
 
     title: str
     rows: Sequence[Mapping[str, Any]]
     note: str = ""
+    digits: int | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -141,17 +145,22 @@ def read(found: Mapping[str, Any]) -> Panels | Gallery:
     return {"Panels": Panels, "Gallery": Gallery}[found["kind"]](**fields)
 
 
-def cell(value: Any) -> str:
-    """A value as text: floats with four decimals, or four digits where that says more.
+def cell(value: Any, digits: int | None = None) -> str:
+    """A value as text.
 
-    >>> cell(0.123456), cell(31.0), cell(2.5e-05), cell(123456.7), cell(None), cell(3)
-    ('0.1235', '31.0000', '2.5e-05', '1.235e+05', '', '3')
+    Args:
+        value: of a table.
+        digits: decimals of a float; four significant digits when None, or where it has no other.
+
+    >>> cell(0.123456, 3), cell(0.02), cell(2.5e-05, 4), cell(123456.7), cell(None), cell(3)
+    ('0.123', '0.02', '2.5e-05', '1.235e+05', '', '3')
     """
     if value is None:
         return ""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+    fits = digits is not None and (value == 0 or 10**-digits <= abs(value) < 1e6)
+    return f"{value:.{digits}f}" if fits else f"{value:.4g}"
 
 
 def write_report(path: Path, title: str, parts: Sequence[Part], about: str = "") -> None:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TABLEAU_COLORS, to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from sklearn.metrics import auc, roc_curve
 from torch import Tensor
@@ -178,6 +179,7 @@ def _score_sets(picture: ScoreSets) -> list[Panel]:
             axis.set_yticks([])
             axis.spines[["left", "right", "top"]].set_visible(False)
             axis.set_title(name, fontsize=9, loc="left", pad=2)
+        axes[-1].xaxis.set_major_locator(MaxNLocator(4))
         axes[-1].set_xlabel("higher: in-distribution")
 
     names = next(iter(picture.scores.values()))

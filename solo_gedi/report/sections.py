@@ -12,9 +12,9 @@ from solo_gedi.report.page import Card, Cards, Code, Part, Section, Table
 TASKS = {
     "clustering": (
         "Clustering",
-        "How evenly the clusters are used, and whether they follow the classes: NMI, AMI, ARI and "
-        "accuracy are 1 where they do, and near 0 by chance. K-means on the pixels is what needs "
-        "no network.",
+        "How evenly the clusters are used and, where there are labels, whether they follow the "
+        "classes: NMI, AMI and ARI are 1 where they do, and near 0 by chance. K-means on the "
+        "pixels needs no network.",
     ),
     "linear": ("Linear probe", "What a linear classifier reads off the frozen features."),
     "knn": (
@@ -129,12 +129,14 @@ def _tables(task: str, rows: Sequence[Row], title: str) -> list[Part]:
     """A task's rows of one split, with a plain sentence for each."""
     if task == "clustering":
         whole = [row for row in rows if "batch" not in row]
-        tables: list[Part] = [Table(title, _pivot(whole, "clusters", describe, _name))]
+        tables: list[Part] = [Table(title, _pivot(whole, "clusters", describe, _name), digits=4)]
         batches = [row for row in rows if "batch" in row]
         if batches:
             note = "The fewer images, the higher the NMI of clusters that know nothing of them."
             by_batch = _pivot(batches, "images in a mini-batch", lambda row: row["batch"], _name)
-            tables.append(Table("NMI over mini-batches, beside its chance level", by_batch, note))
+            tables.append(
+                Table("NMI over mini-batches, beside its chance level", by_batch, note, 4)
+            )
         return tables
     if task == "ood":
 
@@ -145,11 +147,11 @@ def _tables(task: str, rows: Sequence[Row], title: str) -> list[Part]:
             path = f":{row['path']}" if "path" in row else ""
             return f"AUROC against {row['against']}{path}"
 
-        return [Table(title, _pivot(rows, "score", score, against))]
+        return [Table(title, _pivot(rows, "score", score, against), digits=4)]
     said = [
         {"measure": _name(row), "value": _value(row), "what it is": _meaning(row)} for row in rows
     ]
-    return [Table(title, said)]
+    return [Table(title, said, digits=4)]
 
 
 def _pivot(rows: Sequence[Row], head: str, row_of: Any, column_of: Any) -> list[dict[str, Any]]:
