@@ -30,7 +30,7 @@ _COMMON = TRAINER | {
     *("checkpoint.enabled", "checkpoint.dir", "checkpoint.frequency", "checkpoint.keep_prev"),
     "checkpoint.every_minutes",
     *("data.dataset", "data.train_path", "data.val_path", "data.num_workers", "data.format"),
-    *("data.fraction", "performance.disable_channel_last"),
+    *("data.fraction", "performance.disable_channel_last", "performance.matmul_precision"),
     *("optimizer.name", "optimizer.batch_size", "optimizer.lr", "optimizer.weight_decay"),
     *("optimizer.exclude_bias_n_norm_wd", "optimizer.kwargs.*"),
     *("scheduler.name", "scheduler.warmup_epochs", "scheduler.warmup_start_lr"),

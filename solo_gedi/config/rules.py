@@ -113,6 +113,7 @@ RULES: dict[str, Rule] = {
     "pretrained_feature_extractor": _TEXT,
     "knn_eval.k": _whole(1),
     "knn_eval.distance_func": _choice("euclidean", "cosine"),
+    "performance.matmul_precision": _choice("highest", "high", "medium"),
     "divergence.max_recoveries": _whole(0),
     "divergence.limit": _POSITIVE,
     "divergence.jump": _POSITIVE,

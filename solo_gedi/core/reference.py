@@ -42,7 +42,7 @@ class Reference:
         Args:
             log_density: batches (n,), of at least one image in all.
         """
-        values = torch.cat([batch.detach().double().flatten().cpu() for batch in log_density])
+        values = torch.cat([batch.detach().flatten().cpu().double() for batch in log_density])
         quantiles = np.quantile(values.numpy(), np.linspace(0, 1, QUANTILES))
         return cls(tuple(quantiles.tolist()), len(values))
 
@@ -56,7 +56,7 @@ class Reference:
             (n,) in [0, 1]; 0.001 is stranger than 99.9 % of what the model was trained on.
         """
         shares = np.linspace(0, 1, len(self.log_density))
-        found = np.interp(log_density.detach().double().cpu().numpy(), self.log_density, shares)
+        found = np.interp(log_density.detach().cpu().double().numpy(), self.log_density, shares)
         return torch.from_numpy(found).float()
 
     def write(self, folder: Path, checkpoint: str, epochs: float) -> Path:

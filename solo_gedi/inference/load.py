@@ -10,6 +10,7 @@ import torch
 
 from solo_gedi.backbones import FACTORIES, BackboneFactory, build_backbone, features_dim
 from solo_gedi.core import checkpoints
+from solo_gedi.core.devices import best_device
 from solo_gedi.core.reference import read_reference
 from solo_gedi.core.sampler import SGLDSettings, saved_sampler
 from solo_gedi.data import SampleSpace, spec_of
@@ -113,7 +114,7 @@ def load(
         has_energy=output == "cluster head",
         reference=read_reference(path, epochs),
     )
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return model.to(device or best_device())
 
 
 def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], dict[str, Any]]:

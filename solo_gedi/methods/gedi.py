@@ -22,7 +22,7 @@ from solo_gedi.core import (
     objective_inputs,
     saved_sampler,
 )
-from solo_gedi.core.memory import GIB, room
+from solo_gedi.core.devices import GIB, room
 from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError

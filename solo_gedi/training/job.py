@@ -196,7 +196,7 @@ class Job:
     def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         cfg = self.cfg
         checkpointer = Checkpointer(cfg, self.folder) if cfg.checkpoint.enabled else None
-        with quiet_lightning(), refusals(MisconfigurationException):
+        with quiet_lightning(), _matmul_precision(cfg), refusals(MisconfigurationException):
             stop = GracefulStop(checkpointer, cfg.get("max_time"))
             first = [stop] if checkpointer is None else [stop, checkpointer]
             callbacks = [*first, *callbacks, RandomState(), Schedule(self._factor)]
@@ -276,6 +276,18 @@ def refusals(*kinds: type[Exception]) -> Iterator[None]:
         raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
     except kinds as error:
         raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
+
+
+@contextmanager
+def _matmul_precision(cfg: DictConfig) -> Iterator[None]:
+    """Multiply float32 matrices as the config says, and afterwards as before."""
+    before = torch.get_float32_matmul_precision()
+    named = cfg.get("performance", {}).get("matmul_precision")
+    torch.set_float32_matmul_precision(named or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _remove(folders: list[Path]) -> None:

@@ -101,7 +101,7 @@ ON = {
     **{"data.fraction": 0.5, "data.format": "image_folder"},
     **{"optimizer.exclude_bias_n_norm_wd": False, "optimizer.kwargs": {"betas": [0.9, 0.99]}},
     **{"scheduler.warmup_start_lr": 0.0, "scheduler.min_lr": 0.0, "scheduler.interval": "step"},
-    "performance.disable_channel_last": True,
+    **{"performance.disable_channel_last": True, "performance.matmul_precision": "high"},
 }
 ON_PRETRAIN = {
     **{"knn_eval.enabled": True, "knn_eval.distance_func": "cosine", "debug_augmentations": True},
@@ -218,7 +218,7 @@ UNREAD = {
     "scheduler.foo": "scheduler has interval, ",
     "checkpoint.foo": "checkpoint has dir, ",
     "auto_resume.foo": "auto_resume has enabled, max_hours",
-    "performance.foo": "performance has disable_channel_last",
+    "performance.foo": "performance has disable_channel_last, matmul_precision",
     "wandb.foo": "wandb has enabled, ",
     "wandb.entitty": r"did you mean wandb\.entity\?",
     "logger": "prints the keys",

@@ -7,10 +7,11 @@ import torch
 from omegaconf import OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.core import SGLDSettings, input_gradient
+from solo_gedi.core import SGLDSettings, SpectralBound, input_gradient
 from solo_gedi.errors import ConfigError
-from solo_gedi.methods import register
+from solo_gedi.methods import GEDI, register
 from solo_gedi.methods.kwargs import MethodKwargs, with_defaults
+from solo_gedi.training import pretrain
 
 
 @pytest.fixture
@@ -392,3 +393,86 @@ def test_images_validated_at_another_size_are_warned_of_once(build, caplog):
         assert len(caplog.messages) == warnings
     assert "224 pixels wide and the training views 8" in caplog.text
     build(suite="toy").on_validation_batch_start([torch.zeros(2, 2), labels], 0)
+
+
+def test_chains_that_cannot_fit_are_refused_before_the_first_step(build, monkeypatch):
+    model = build(method_kwargs={"sgld": {"buffer_size": 10_000}})
+    monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4 - 1)
+    with pytest.raises(ConfigError, match=r"buffer_size=10000: its chains take 0\.00 GiB on cpu"):
+        model.training_step(batch(), 0)
+    monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4)
+    model.training_step(batch(), 0)
+
+
+def test_how_much_memory_the_chains_take_is_said(build, caplog):
+    caplog.set_level("INFO", logger="solo_gedi")
+    model = build()
+    for i in range(2):
+        model.training_step(batch(), i)
+    assert caplog.text.count("The replay buffer's 200 chains take 0.00 GiB on cpu.") == 1
+
+
+def test_chains_kept_on_the_cpu_serve_a_model_elsewhere(build, monkeypatch):
+    """Elsewhere is the CPU too here, under another number; the noise has a source there."""
+    model = build(method_kwargs={"sgld": {"buffer_device": "cpu"}})
+    model.training_step(batch(), 0)
+    sampler, buffer = model.sampler, model.replay_buffer
+    assert sampler.device == buffer.device == torch.device("cpu")
+    states = []
+    for _ in range(2):
+        sampler.device = torch.device("cpu", 0)
+        before, start = buffer.chains.clone(), buffer.generator.get_state()
+        first = model.draw_samples(batch()[1][0])
+        moved = (buffer.chains != before).flatten(1).any(1)
+        assert moved.sum() == 16
+        assert sampler._generator is not buffer.generator
+        # The same state of the buffer's gives the same noise: nothing else need be saved.
+        buffer.chains = before
+        buffer.generator.set_state(start)
+        sampler._generator = None
+        assert torch.equal(model.draw_samples(batch()[1][0]), first)
+        states.append(first)
+    assert not torch.equal(*states)
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "meta"])
+def test_a_place_for_the_chains_that_is_none_is_refused(build, device):
+    with pytest.raises(ConfigError, match=r"sgld\.buffer_device must be cpu, or null, got"):
+        build(method_kwargs={"sgld": {"buffer_device": device}})
+
+
+def test_singular_values_are_bounded_once_an_optimizers_step(load_config, monkeypatch):
+    applied = []
+    monkeypatch.setattr(SpectralBound, "apply", lambda bound: applied.append(bound.limit))
+    bound = ("+method_kwargs.max_spectral_norm=0.5", "+limit_train_batches=6")
+    pretrain(load_config("gedi_nogen", *bound, "accumulate_grad_batches=3"))
+    assert applied == [0.5, 0.5]
+
+
+def test_a_bound_is_saved_and_goes_on(build):
+    model, restored = (build("gedi_nogen", "+method_kwargs.max_spectral_norm=0.5") for _ in "ab")
+    model.spectral_bound.apply()
+    restored.on_load_checkpoint(saved_state(model))
+    for own, other in zip(
+        model.spectral_bound.state_dict(), restored.spectral_bound.state_dict(), strict=True
+    ):
+        assert torch.equal(own, other)
+    # One of before vectors were saved begins anew.
+    restored.on_load_checkpoint({})
+    assert restored.spectral_bound.state_dict() == []
+
+
+def test_matrices_are_multiplied_as_the_config_says_while_it_trains(load_config, monkeypatch):
+    step, seen = GEDI.training_step, []
+
+    def record(self, *args):
+        seen.append(torch.get_float32_matmul_precision())
+        return step(self, *args)
+
+    monkeypatch.setattr(GEDI, "training_step", record)
+    high = ("+limit_train_batches=1", "performance.matmul_precision=high")
+    pretrain(load_config("gedi_nogen", *high))
+    assert seen == ["high"]
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(ConfigError, match=r"performance\.matmul_precision"):
+        pretrain(load_config("gedi_nogen", "performance.matmul_precision=tf32"))

@@ -13,8 +13,8 @@ from solo_gedi.core.processes import gather, rank, world_size
 class RandomState(Callback):
     """Saves and restores the global random states of Python, NumPy and torch, every process's own.
 
-    Lightning loads callbacks before it builds the first epoch's data iterator, whose order is
-    drawn from these states, so order, augmentations and noise go on as if never interrupted.
+    With them the noise, and what is augmented on the device, go on as if never interrupted. Which
+    images come next, and their augmentation by workers, follow from the seed: see `TrainingLoader`.
 
     Lightning seeds all processes alike; here each but the first goes on from another seed, so
     that no two of them augment and perturb their images in the same way.
@@ -51,6 +51,7 @@ def _state() -> dict[str, Any]:
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
@@ -63,3 +64,5 @@ def _restore(state: dict[str, Any]) -> None:
     cuda = state["cuda"]
     if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
+    if (mps := state.get("mps")) is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(mps.cpu())

@@ -1,4 +1,4 @@
-"""How much memory a device has to give."""
+"""Which device there is, and how much memory it has to give."""
 
 import os
 
@@ -24,3 +24,15 @@ def room(device: torch.device) -> int | None:
     if device.type == "cpu" and hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one, of NVIDIA or Apple; else the CPU.
+
+    Example:
+        >>> best_device().type in ("cuda", "mps", "cpu")
+        True
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
