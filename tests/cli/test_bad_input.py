@@ -102,7 +102,6 @@ SETTINGS = {
     "+limit_train_batches=0": r"limit_train_batches must be a finite number above 0.*got 0",
     "+limit_train_batches=0.001": r"Lightning refuses a setting: .*0\.001",
     "+max_steps=0": r"max_steps must be a whole number of at least 1, or -1 for all, got 0",
-    "+max_time=00:00:00:00": r"max_time and the like leave no time for a training step",
     "+limit_train_batches=-1": r"limit_train_batches must be.*got -1",
     "+gradient_clip_val=x": r"gradient_clip_val.*x",
     # files
