@@ -11,8 +11,9 @@ import contextlib
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from solo_gedi import hosts
 from solo_gedi.backbones import EnergyResNet8
@@ -20,6 +21,7 @@ from solo_gedi.core import EnergyHead, SGLDSettings, objective, sgld
 from solo_gedi.data import SampleSpace, sample_space
 from solo_gedi.inference import Model
 from solo_gedi.methods import register
+from solo_gedi.training.callbacks import divergence_guard
 
 # One of the devices for which autograd needs no driver.
 DEVICE = torch.device("lazy", 0)
@@ -59,8 +61,8 @@ def pretended(monkeypatch):
 
     @contextlib.contextmanager
     def mode():
-        with FakeTensorMode(), generators:
-            yield
+        with FakeTensorMode() as fake, generators:
+            yield fake
 
     return mode
 
@@ -77,7 +79,7 @@ def train(load_config, pretended):
             cfg.method_kwargs.sgld.update(precision="fp32", buffer_size=200, num_steps=2)
         cfg = hosts.parse_pretrain(cfg)
         cfg.optimizer.batch_size = 8
-        with pretended():
+        with pretended() as inside:
             with DEVICE:
                 model = hosts.METHODS[cfg.method](cfg)
                 batch = [torch.arange(8), [torch.randn(8, *shape) for _ in range(2)]]
@@ -93,6 +95,7 @@ def train(load_config, pretended):
             assert all(p.grad.device == DEVICE for p in model.parameters())
             if model.sampler is not None:
                 assert model.replay_buffer.chains.device == DEVICE
+        model.inside_of = inside
         return model
 
     return steps
@@ -174,6 +177,18 @@ def test_faults_are_caught(train, monkeypatch, name):
     plant(monkeypatch)
     with pytest.raises((RuntimeError, AssertionError), match=says):
         train("gedi")
+
+
+def test_the_guard_looks_once_and_keeps_its_states_on_the_cpu(train, monkeypatch):
+    model, looks = train("gedi"), []
+    monkeypatch.setattr(FakeTensor, "tolist", lambda x: looks.append(x.device) or [0.0] * len(x))
+    with model.inside_of:
+        _, sizes = divergence_guard._look(model)
+        assert looks == [DEVICE]
+        assert sizes.keys() == model.watched.keys() >= {"chain_range", "train_sample_energy"}
+        states = {"model": dict(model.state_dict()), "chains": model.replay_buffer.chains}
+        kept = tree_leaves(divergence_guard._on_cpu(states))
+        assert {tensor.device.type for tensor in kept} == {"cpu"}
 
 
 def test_measures_and_scores_do_not_wait(pretended):
