@@ -20,14 +20,18 @@ def test_what_cannot_be_is_refused(refused, solo_gedi, trained, tmp_path):
     assert "choose from" in refused(*backbone, "huggingface")
     weights = tmp_path / "mine" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    for command in (["predict", "mine", "mine"], ["sample", "mine", "--out", "new"]):
+    for command in (
+        ["predict", "mine", "mine"],
+        *([use, "mine", "--out", "new.html"] for use in ("sample", "explore", "export")),
+    ):
         assert "model.safetensors cannot be read: it is cut short" in refused(*command)
     weights.unlink()
     assert "holds no checkpoint" in refused("predict", "mine", "mine")
 
 
 @pytest.mark.parametrize("name", ["gedi-digit", "gedi_digits"])
-def test_an_unknown_name_gets_the_near_ones(refused, name):
-    message = refused("export", name, "--out", "new")
+@pytest.mark.parametrize("use", ["sample", "export"])
+def test_an_unknown_name_gets_the_near_ones(refused, use, name):
+    message = refused(use, name, "--out", "new")
     assert f"checkpoint {name} does not exist" in message
     assert message.endswith("there is gedi-digits")
