@@ -114,7 +114,7 @@ class Subject:
         if self.spec.points:
             return True
         path = data.train_path if train else data.val_path
-        if self.spec.is_folder and path is not None and Path(path).is_dir():
+        if self.spec.has_class_folders and path is not None and Path(path).is_dir():
             return not data.no_labels and bool(class_folders(path))
         return not data.no_labels
 

@@ -83,6 +83,7 @@ def conclude(
         except Exception as error:
             findings.fail("report", error)
             metrics["not_done"]["report"] = findings.not_done["report"]
+            metrics["faults"].append("report")
         _write_faults(findings, folder / FAULTS)
         write_json(folder / METRICS, metrics)
     return figures, metrics
@@ -169,6 +170,7 @@ def _metrics(
 
     model, cfg, tasks = subject.model, subject.cfg, (*subject.options.tasks, "report")
     not_done = {k: v for k, v in earlier.get("not_done", {}).items() if k not in tasks}
+    faults = [task for task in earlier.get("faults", ()) if task in not_done]
     names = [f"{name}.png" for name in figures]
     return {
         "format": FORMAT,
@@ -184,6 +186,7 @@ def _metrics(
         "config": OmegaConf.to_container(cfg),
         "results": merge(earlier.get("results", ()), findings.rows),
         "not_done": {**not_done, **findings.not_done},
+        "faults": [*faults, *findings.faults],
         "figures": list(dict.fromkeys((*earlier.get("figures", ()), *names))),
         **{key: value for key, value in earlier.items() if key == "seconds"},
     }

@@ -379,13 +379,16 @@ class TestFaults:
         assert {row["task"] for row in result.rows} == {"triad", "knn", "ood"}
         assert result.not_done["knn"].startswith("ZeroDivisionError: division by zero (a fault of")
         assert isinstance(result.faults["knn"], ZeroDivisionError)
+        assert written(run)["faults"] == ["knn"]
         assert result.metrics == written(run)
         assert result.metrics["status"] == "finished"
         assert "in broken" in (run / "faults.txt").read_text()
         assert [r.levelname for r in caplog.records if r.exc_info] == ["DEBUG"]
         assert "ZeroDivisionError" in (run / "report.html").read_text()
         monkeypatch.undo()
-        assert not evaluate(run, "knn").faults
+        assert evaluate(run, "triad", write=False).metrics["faults"] == []
+        assert evaluate(run, "triad").metrics["faults"] == ["knn"]  # what is known of it
+        assert not evaluate(run, "knn").metrics["faults"]
         assert not (run / "faults.txt").exists()
         assert "knn" not in written(run)["not_done"]
 

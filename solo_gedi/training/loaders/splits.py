@@ -143,7 +143,7 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     cfg = cfg.copy()
     first = cfg.augmentations[0]
     first.mean, first.std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
-    cfg.data.dataset, cfg.data.no_labels = dataset, spec_of(dataset).is_folder
+    cfg.data.dataset, cfg.data.no_labels = dataset, spec_of(dataset).has_class_folders
     splits = spec_of(dataset).splits
     path = path or (splits[-1] if splits else cfg.data.val_path)
     cfg.data.train_path = cfg.data.val_path = path
