@@ -8,16 +8,12 @@
 # ## The job
 #
 # ```sh
-# #!/bin/bash
-# #SBATCH --gpus 1
-# #SBATCH --cpus-per-task 8
-# #SBATCH --time 12:00:00
-# #SBATCH --signal SIGTERM@600   # ten minutes before the end
-# #SBATCH --requeue
-# srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets
+# sbatch --gpus 1 --cpus-per-task 8 --time 12:00:00 --signal SIGTERM@600 --requeue \
+#     --wrap "srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets"
 # ```
 #
-# `accelerator: auto` takes the GPU where there is one. See also [Slurm](../how-to/slurm.md) and
+# `--signal` announces the time limit ten minutes before, and `--requeue` lets the queue start the
+# job again. `accelerator: auto` takes the GPU where there is one. See also [Slurm](../how-to/slurm.md) and
 # [several GPUs](../how-to/multi-gpu.md).
 
 # %%
