@@ -13,8 +13,8 @@
 # ```
 #
 # `--signal` announces the time limit ten minutes before, and `--requeue` lets the queue start the
-# job again. `accelerator: auto` takes the GPU where there is one. See also [Slurm](../how-to/slurm.md) and
-# [several GPUs](../how-to/multi-gpu.md).
+# job again. `accelerator: auto` takes the GPU where there is one. See also
+# [Slurm](../how-to/slurm.md) and [several GPUs](../how-to/multi-gpu.md).
 
 # %%
 import csv
