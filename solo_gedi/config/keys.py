@@ -37,7 +37,7 @@ _COMMON = TRAINER | {
     *("scheduler.min_lr", "scheduler.interval", "scheduler.lr_decay_steps"),
     *("wandb.enabled", "wandb.project", "wandb.entity", "wandb.offline"),
 }
-_VIEW = (
+VIEW = (
     *("crop_size", "num_crops", "mean", "std"),
     *("rrc.enabled", "rrc.crop_min_scale", "rrc.crop_max_scale", "color_jitter.prob"),
     *("color_jitter.brightness", "color_jitter.contrast", "color_jitter.saturation"),
@@ -47,7 +47,7 @@ _VIEW = (
 PRETRAIN_KEYS = _COMMON | {
     *("method", "method_kwargs.*", "debug_augmentations", "optimizer.classifier_lr"),
     *("data.test_path", "data.no_labels", "data.augment_on_device"),
-    *(f"augmentations.N.{key}" for key in _VIEW),
+    *(f"augmentations.N.{key}" for key in VIEW),
     *("divergence.policy", "divergence.max_recoveries", "divergence.limit", "divergence.jump"),
     *("divergence.check_every", "divergence.snapshot_every"),
     *("knn_eval.enabled", "knn_eval.k", "knn_eval.distance_func"),
@@ -83,15 +83,17 @@ def check_keys(cfg: DictConfig, known: Collection[str], reader: str) -> None:
     Traceback (most recent call last):
     solo_gedi.errors.ConfigError: optimizer.rate=1: pretrain reads no such key; optimizer has ...
     """
-    for key, value in _leaves(cfg):
+    for key, value in leaves(cfg):
         if is_known(key, known):
             continue
-        generic = _generic(key)
+        generic = generic_key(key)
         section, _, last = generic.rpartition(".")
         beside = sorted(
-            {k.removeprefix(f"{section}.").split(".")[0] for k in known if k.startswith(section)}
-            if section
-            else {k.split(".")[0] for k in known}
+            {
+                k.removeprefix(f"{section}.").split(".")[0]
+                for k in known
+                if not section or k.startswith(f"{section}.")
+            }
         )
         near = get_close_matches(last, beside, 1, cutoff=0.65)
         near = [f"{key.removesuffix(last)}{near[0]}"] if near else []
@@ -115,7 +117,7 @@ def is_known(key: str, known: Collection[str] = PRETRAIN_KEYS | LINEAR_KEYS) -> 
     >>> is_known("augmentations.0.crop_size"), is_known("augmentations.0.crop")
     (True, False)
     """
-    generic = _generic(key)
+    generic = generic_key(key)
     parents = generic.split(".")
     opened = (f"{'.'.join(parents[:i])}.*" for i in range(1, len(parents)))
     # An empty section, or one that a rule will say is none.
@@ -123,18 +125,19 @@ def is_known(key: str, known: Collection[str] = PRETRAIN_KEYS | LINEAR_KEYS) -> 
     return generic in known or section or any(k in known for k in opened)
 
 
-def _generic(key: str) -> str:
+def generic_key(key: str) -> str:
+    """A key with N in the place of the number of a view."""
     return re.sub(r"\.\d+(?=\.|$)", ".N", key)
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of a config, sections and lists of sections gone through."""
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a config and their values, sections and lists of sections gone through."""
     if isinstance(node, DictConfig) and not node._is_none() and (node or not key):
         for name in node:
             child = None if OmegaConf.is_missing(node, name) else node[name]
-            yield from _leaves(child, f"{key}.{name!s}" if key else str(name))
+            yield from leaves(child, f"{key}.{name!s}" if key else str(name))
     elif isinstance(node, ListConfig) and any(isinstance(item, DictConfig) for item in node):
         for i, item in enumerate(node):
-            yield from _leaves(item, f"{key}.{i}")
+            yield from leaves(item, f"{key}.{i}")
     else:
         yield key, node

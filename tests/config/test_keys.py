@@ -15,16 +15,18 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
+from solo_gedi.comparison.toy.study import check_read, toy
 from solo_gedi.config import (
     EVALUATE_KEYS,
     LINEAR,
     LINEAR_KEYS,
     PRETRAIN,
     PRETRAIN_KEYS,
+    list_configs,
     load_config,
     prepare,
 )
-from solo_gedi.config.keys import _VIEW, TRAINER, _generic, _leaves
+from solo_gedi.config.keys import TRAINER, VIEW, generic_key, leaves
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.options import Options
 from solo_gedi.methods import register
@@ -46,8 +48,8 @@ def read(monkeypatch):
         # That function copies a view, whose steps are then read without the name of the list.
         copies = code.co_name == "with_normalization" and key not in ("mean", "std")
         if not copies and not any(part in code.co_filename for part in NO_READERS):
-            full = _generic(re.sub(r"\[(\d+)\]", r".\1", self._get_full_key(key)))
-            keys.add(f"augmentations.N.{full}" if full in _VIEW else full)
+            full = generic_key(re.sub(r"\[(\d+)\]", r".\1", self._get_full_key(key)))
+            keys.add(f"augmentations.N.{full}" if full in VIEW else full)
         return get(self, key, *args, **kwargs)
 
     init = Trainer.__init__
@@ -62,8 +64,8 @@ def read(monkeypatch):
     return keys
 
 
-def leaves(cfg):
-    return {_generic(key) for key, _ in _leaves(cfg)}
+def keys_of(cfg):
+    return {generic_key(key) for key, _ in leaves(cfg)}
 
 
 class NoWandb:
@@ -148,10 +150,10 @@ def test_a_pretraining_reads_every_key(read, load_config, image_folder, monkeypa
         image_folder("train"), image_folder("val")
     monkeypatch.setattr("solo_gedi.training.loggers.Wandb", NoWandb)
     cfg = changed(load_config(method, suite=suite), changes)
-    given = leaves(cfg)
+    given = keys_of(cfg)
     found = pretrain(cfg).config
     # Its own settings with all of their defaults.
-    given |= {key for key in leaves(found) if key.startswith("method_kwargs.")}
+    given |= {key for key in keys_of(found) if key.startswith("method_kwargs.")}
     assert given - read == unread & given
 
 
@@ -171,7 +173,7 @@ def test_a_probe_reads_every_key(read, probe, monkeypatch, all_on):
     augmentations = {"crop_size": 8, "mean": [0.3], "std": [0.4]}
     on = {**ON, **more, "data.augmentations": augmentations, "optimizer.layer_decay": 0}
     cfg = changed(probe, on if all_on else {})
-    given = leaves(cfg)
+    given = keys_of(cfg)
     linear(cfg)
     # What is true for every value that is not refused.
     constant = {"optimizer.layer_decay", "optimizer.exclude_bias_n_norm_wd", "data.format"}
@@ -183,7 +185,7 @@ def test_the_runs_have_every_key_that_is_accepted():
     tried = {"data.test_path", "scheduler.lr_decay_steps"}
     for name, changes, _ in RUNS.values():
         paths = ["data.train_path=x", "data.val_path=x"] if name.startswith("custom") else []
-        tried |= leaves(changed(load_config(name, paths), changes))
+        tried |= keys_of(changed(load_config(name, paths), changes))
     accepted = {key for key in PRETRAIN_KEYS if not key.endswith("*")}
     assert accepted - tried <= (set() if DEVICE else {"data.augment_on_device"})
     assert set(signature(Trainer.__init__).parameters) >= TRAINER
@@ -321,6 +323,27 @@ def test_all_views_are_of_one_normalisation():
     cfg.augmentations.append({**cfg.augmentations[0], "mean": [0.2]})
     with pytest.raises(ConfigError, match=r"augmentations\.1\.mean=\[0\.2\] is another than"):
         prepare(cfg, PRETRAIN)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("seed=3", "+gradient_clip_val=1", "precision=16-mixed", "knn_eval.enabled=true"),
+        *("wandb.enabled=true", "data.train_path=x", "+divergence.check_every=3"),
+        *("optimizer.classifier_lr=1", "+optimizer.exclude_bias_n_norm_wd=true"),
+        *("checkpoint.dir=x", "resume_from_checkpoint=x", "+data.fraction=0.5"),
+    ],
+)
+def test_the_toy_study_refuses_what_only_pretraining_reads(override):
+    key = override.lstrip("+").partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{key}=\S+: the toy study does not read it; pretrain"):
+        toy("out", "toy/gedi", overrides=[override])
+
+
+@pytest.mark.parametrize("name", [name for name in list_configs() if name.startswith("toy")])
+def test_the_toy_study_takes_its_shipped_configs(name):
+    for dataset in ("moons", "circles"):
+        check_read(load_config(name, [f"dataset={dataset}", "method_kwargs.input_noise_std=0"]))
 
 
 @pytest.mark.parametrize("key", ["optimizer.exclude_bias_n_norm_wd", "optimizer.layer_decay"])

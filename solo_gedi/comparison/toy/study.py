@@ -7,15 +7,24 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.comparison.toy.training import ToyTraining
 from solo_gedi.core.processes import get_logger
+from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.options import Options, names
 from solo_gedi.files import check_folder, write_atomically, write_json
 
 logger = get_logger(__name__)
+
+_READ = {
+    *("name", "method", "method_kwargs.*", "backbone.name", "backbone.kwargs.*", "data.dataset"),
+    *("optimizer.name", "optimizer.batch_size", "optimizer.lr", "optimizer.weight_decay"),
+    *("scheduler.name", "scheduler.warmup_epochs", "scheduler.min_lr", "devices", "num_nodes"),
+    *("max_epochs", "limit_train_batches", "divergence.policy", "divergence.limit"),
+    *("augmentations.N.crop_size", "augmentations.N.num_crops"),
+}
 
 
 def toy(
@@ -61,6 +70,8 @@ def toy(
     cfg = load_config(config, overrides)
     register()
     prepare(cfg, (*PRETRAIN, "limit_train_batches"))
+    if spec_of(cfg.data.dataset).points:  # others are refused as such
+        check_read(cfg)
     if not isinstance(cfg.limit_train_batches, int):
         raise ConfigError(
             f"limit_train_batches must be a whole number, got {cfg.limit_train_batches}"
@@ -91,6 +102,25 @@ def toy(
             write_json(place / "metrics.json", metrics)
             found.append(metrics)
     return found
+
+
+def check_read(cfg: DictConfig) -> None:
+    """Refuse settings of a pretraining that the toy study would read past.
+
+    Args:
+        cfg: before it is parsed; what the study does not read must be as in the shipped configs.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    from solo_gedi.config import load_config
+    from solo_gedi.config.keys import is_known, leaves
+
+    shipped = dict(leaves(load_config("toy/gedi")))
+    for key, value in leaves(cfg):
+        same = value == shipped.get(key) or not value and not shipped.get(key)
+        if not (same or is_known(key, _READ)):
+            raise ConfigError(f"{key}={value}: the toy study does not read it; pretrain does")
 
 
 @contextmanager
