@@ -4,8 +4,6 @@ import os
 
 import torch
 
-GIB = 2**30
-
 
 def room(device: torch.device) -> int | None:
     """Bytes that a tensor could still take at the most; None where that is not known.
@@ -24,6 +22,23 @@ def room(device: torch.device) -> int | None:
     if device.type == "cpu" and hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
+
+
+def in_words(size: float) -> str:
+    """A number of bytes in the unit that suits it.
+
+    Args:
+        size: at least 0.
+
+    Example:
+        >>> in_words(51200), in_words(1.5 * 2**30)
+        ('50 KiB', '1.5 GiB')
+    """
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1000:
+            break
+    return f"{size:.3g} {unit}"
 
 
 def best_device() -> torch.device:

@@ -22,7 +22,7 @@ from solo_gedi.core import (
     objective_inputs,
     saved_sampler,
 )
-from solo_gedi.core.devices import GIB, room
+from solo_gedi.core.devices import in_words, room
 from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
@@ -266,12 +266,12 @@ class GEDI(BaseMethod):
 
     def _check_memory(self, needed: int, device: torch.device) -> None:
         size, free = self.sgld.buffer_size, room(device)
-        taken = f"{needed / GIB:.2f} GiB on {device}"
+        taken = f"{in_words(needed)} on {device}"
         if free is not None and needed > free:
             elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
             raise ConfigError(
                 f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where "
-                f"{free / GIB:.2f} GiB are free; set a smaller one{elsewhere}"
+                f"{in_words(free)} are free; set a smaller one{elsewhere}"
             )
         logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
 

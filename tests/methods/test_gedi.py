@@ -398,7 +398,7 @@ def test_images_validated_at_another_size_are_warned_of_once(build, caplog):
 def test_chains_that_cannot_fit_are_refused_before_the_first_step(build, monkeypatch):
     model = build(method_kwargs={"sgld": {"buffer_size": 10_000}})
     monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4 - 1)
-    with pytest.raises(ConfigError, match=r"buffer_size=10000: its chains take 0\.00 GiB on cpu"):
+    with pytest.raises(ConfigError, match=r"buffer_size=10000: its chains take 2\.44 MiB on cpu"):
         model.training_step(batch(), 0)
     monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4)
     model.training_step(batch(), 0)
@@ -409,7 +409,7 @@ def test_how_much_memory_the_chains_take_is_said(build, caplog):
     model = build()
     for i in range(2):
         model.training_step(batch(), i)
-    assert caplog.text.count("The replay buffer's 200 chains take 0.00 GiB on cpu.") == 1
+    assert caplog.text.count("The replay buffer's 200 chains take 50 KiB on cpu.") == 1
 
 
 def test_chains_kept_on_the_cpu_serve_a_model_elsewhere(build, monkeypatch):
