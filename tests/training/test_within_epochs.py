@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from solo_gedi.core import checkpoints
+from solo_gedi.inference import load
 from solo_gedi.training import pretrain
 from solo_gedi.training.callbacks import Checkpointer, GracefulStop
+from solo_gedi.training.callbacks.graceful_stop import SIGNALS
 
 BATCHES = 5
 
@@ -92,6 +94,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_at_its_batch(
     assert not stopped.finished
     assert checkpoints.progress(stopped.checkpoint) == (1, 2)
     assert labels(stopped) == ["1-batch=2"]
+    assert load(stopped).epochs == 1.4
     assert (
         f"Stopped by SIGUSR1 after 1 of 2 epochs and 2 of {BATCHES} batches of the next; "
         "started again, it goes on from there." in caplog.messages
@@ -133,6 +136,7 @@ def test_a_batch_is_the_same_whoever_reads_it(short):
 
 
 def test_a_run_ended_by_its_time_says_so_and_goes_on_when_started_again(short, tmp_path, caplog):
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     whole = pretrain(short(**{"checkpoint": {**short().checkpoint, "dir": f"{tmp_path}/whole"}}))
     caplog.set_level(logging.INFO, "solo_gedi")
     # Each start comes as far as one batch, however short its time.
@@ -148,6 +152,7 @@ def test_a_run_ended_by_its_time_says_so_and_goes_on_when_started_again(short, t
     )
     assert len(said) == 4
     resumed = pretrain(short())
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers, "signals are given back"
     assert resumed.folder == ends[0].folder
     assert_same_end(whole, resumed)
 

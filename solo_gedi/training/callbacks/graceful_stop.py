@@ -49,12 +49,16 @@ class GracefulStop(Callback):
         self._moved = False
         self._before: dict[int, Any] = {}
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note who has the signals before Lightning takes them."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in SIGNALS}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would end the run in the middle of a step."""
         self._clock.on_train_start(trainer, pl_module)
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._receive)
+        for number in self._before:
+            signal.signal(number, self._receive)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
