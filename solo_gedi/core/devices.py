@@ -1,5 +1,6 @@
 """Which device there is, and how much memory it has to give."""
 
+import math
 import os
 
 import torch
@@ -34,11 +35,8 @@ def in_words(size: float) -> str:
         >>> in_words(51200), in_words(1.5 * 2**30)
         ('50 KiB', '1.5 GiB')
     """
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1000:
-            break
-    return f"{size:.3g} {unit}"
+    power = min(3, int(math.log(max(1, size), 1000)))
+    return f"{size / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def best_device() -> torch.device:
