@@ -33,7 +33,7 @@ def environment(device: Any) -> dict[str, str]:
     found = {
         "command": f"{called} {shlex.join(arguments)}",
         "device": f"{device.type} ({name})",
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
     for package in _PACKAGES:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,9 +35,13 @@ class InThisProcess:
         pass
 
 
+# The scheduler alone sees it: what a cell starts is a process.
+HERE = SimpleNamespace(Popen=InThisProcess, STDOUT=subprocess.STDOUT)
+
+
 @pytest.fixture
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(scheduler.subprocess, "Popen", InThisProcess)
+    monkeypatch.setattr(scheduler, "subprocess", HERE)
 
 
 def table(path):
@@ -63,7 +68,7 @@ def test_killed_suite_goes_on_to_the_same_tables(monkeypatch, tmp_path):
     written = first.stat().st_mtime_ns
     assert not second.exists()
 
-    monkeypatch.setattr(scheduler.subprocess, "Popen", InThisProcess)
+    monkeypatch.setattr(scheduler, "subprocess", HERE)
     once = benchmark("toy", **TOY, jobs=1, out="once")
     again = benchmark("toy", **TOY, jobs=1, out="killed")
     assert first.stat().st_mtime_ns == written
