@@ -92,11 +92,13 @@ class Progress(ProgressBar):
         logger.info("%s: %s; %s", _epoch(trainer, " of "), _text(values), time)
         self._looked = now
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the bar as it is, however training has ended."""
+    def teardown(self, *_: object, **__: object) -> None:
+        """Leave the bar as it is; what is said next begins a line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    on_exception = teardown
 
     def _show(self, trainer: Trainer, values: dict[str, float]) -> None:
         assert self._bar is not None

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from solo_gedi.errors import DivergenceError
 from solo_gedi.training import linear, pretrain
 from solo_gedi.training.callbacks import Progress, progress
 
@@ -85,6 +86,15 @@ def test_the_bar_reads_the_device_at_its_own_pace(load_config, said, capsys, mon
     shown = capsys.readouterr().out
     assert re.search(r"epoch 2/2 .*left, loss [\d.]+, inv .*, clusters [\d.]+", shown)
     assert not said()
+
+
+def test_an_error_begins_a_line_of_its_own(load_config, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "watched", lambda: True)
+    cfg = load_config("swav", "enable_progress_bar=true", "optimizer.lr=1e9", "+max_steps=3")
+    cfg.optimizer.name = "sgd"
+    with pytest.raises(DivergenceError):
+        pretrain(cfg)
+    assert capsys.readouterr().out.endswith("\n")
 
 
 def test_nothing_is_shown_where_that_is_asked_for(load_config, said, capsys, monkeypatch):
