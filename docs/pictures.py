@@ -59,6 +59,7 @@ def circles(path: Path) -> None:
         figure = Figure((5.6, 3.0), layout="tight")
         left, right = figure.subplots(1, 2)
         left.contourf(line, line, log_p - log_p.max(), levels=12, cmap="viridis")
+        assert training.chains is not None
         moving = training.chains[:300, 0]
         left.plot(moving[:, 0], moving[:, 1], "w.", markersize=1)
         left.set_title(f"log p and chains, iteration {iteration:,}", fontsize=8)

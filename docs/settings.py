@@ -63,13 +63,13 @@ def described() -> dict[str, Setting]:
 @cache
 def shipped() -> dict[str, list[str]]:
     """The keys that the shipped configs set, with their values as yaml has them."""
-    from solo_gedi.config import list_configs, load_config
+    from solo_gedi.config import KINDS, list_configs, load_config
 
     found: dict[str, dict[str, None]] = {}
-    needed = {"pretrain": [], "linear": ["pretrained_feature_extractor=???"]}
-    for kind, overrides in needed.items():
+    for kind in KINDS:
+        needed = ["pretrained_feature_extractor=???"] if kind == "linear" else []
         for name in list_configs(kind):
-            cfg = OmegaConf.to_container(load_config(name, overrides, kind=kind))
+            cfg: Any = OmegaConf.to_container(load_config(name, needed, kind=kind))
             for key, value in _flat(cfg):
                 found.setdefault(key, {})[_yaml(value)] = None
     return {key: list(values) for key, values in found.items()}
