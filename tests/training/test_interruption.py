@@ -19,19 +19,20 @@ from solo_gedi.training import pretrain
 EPOCHS = 12
 
 
-def start(out):
-    """A training on digits in a process of its own."""
+def start(out, workers=0):
+    """A training on digits in a session of its own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
         [
             *("solo-gedi", "pretrain", "digits/gedi", f"checkpoint.dir={out}"),
             # Which precision is faster may change between two runs on a busy machine.
             *(f"max_epochs={EPOCHS}", "+method_kwargs.sgld.precision=fp32"),
-            *("backbone.kwargs.width=8", "+limit_train_batches=4", "data.num_workers=0"),
+            *("backbone.kwargs.width=8", "+limit_train_batches=4", f"data.num_workers={workers}"),
             *("method_kwargs.sgld.num_steps=2", "method_kwargs.sgld.buffer_size=200"),
             *("checkpoint.frequency=3", "+limit_val_batches=1", "enable_progress_bar=false"),
         ],
         env={**os.environ, "PATH": path},
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -131,6 +132,20 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
         assert torch.equal(after["state_dict"][key], value), key
     own, other = (saved["replay_buffers"][0]["chains"] for saved in (after, whole))
     assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_workers_too_ends_a_run_in_order(how):
+    """As Slurm and Ctrl-C send it."""
+    run = start("stopped", workers=2)
+    while not list(Path("stopped").glob("gedi/*/*.ckpt")):
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.02)
+    os.killpg(run.pid, how)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 128 + how, said
+    assert f"Stopped by {signal.Signals(how).name}" in said
+    assert "Traceback" not in said
 
 
 def test_second_signal_ends_at_once():

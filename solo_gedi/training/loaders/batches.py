@@ -1,6 +1,7 @@
 """Training batches that a resumed run goes on with, in the middle of an epoch too."""
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -71,6 +72,7 @@ class TrainingLoader:
             pin_memory=torch.cuda.is_available(),
             # Otherwise it would draw a seed from the global state, at every start of a run.
             generator=torch.Generator().manual_seed(_seed_of(self.seed, epoch)),
+            worker_init_fn=outlive_signals,
         )
         yield from _started(loader)
 
@@ -100,6 +102,19 @@ class _Batches(Dataset):
             if self.points:
                 return next(iter(self.dataset))
             return default_collate([self.dataset[i] for i in images])
+
+
+def outlive_signals(worker: int) -> None:
+    """Let a worker go on reading when a signal reaches all processes of a run.
+
+    As Ctrl-C and Slurm send it. The process that trains needs its workers until it has come to
+    the end of a step; they end with it.
+
+    Args:
+        worker: its number.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _seed_of(*numbers: int) -> int:

@@ -15,7 +15,7 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
-from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader
+from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, outlive_signals
 
 logger = get_logger(__name__)
 
@@ -58,6 +58,7 @@ def loader_of(
         sampler=sampler,
         num_workers=_workers(cfg),
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=outlive_signals,
     )
 
 
