@@ -43,7 +43,7 @@ def probe_config(subject: Subject) -> DictConfig:
 
     cfg, model, chosen = subject.cfg, subject.model, subject.options.linear_config
     if model.checkpoint is None or model.normalization is None:
-        raise ConfigError("the linear probe is for images, by a model that has a checkpoint")
+        raise ConfigError("the linear probe needs images, and the checkpoint of a run")
     base = OmegaConf.create(PAPER) if chosen is None else load_config(chosen, kind="linear")
     mean, std = model.normalization
     crop = {"crop_size": cfg.augmentations[0].crop_size, "mean": list(mean), "std": list(std)}

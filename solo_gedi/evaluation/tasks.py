@@ -85,7 +85,7 @@ def _clusters_shown(subject: Subject) -> Found:
             **about,
             name="confusion",
             title="Clusters and classes",
-            note="Images of each class in each cluster; the clusters are in the order of the "
+            note="How many of each class each cluster has; the clusters are in the order of the "
             "classes that they match best.",
             table=table,
             clusters=list(map(str, used)),

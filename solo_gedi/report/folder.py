@@ -199,9 +199,9 @@ def _write_page(
     from solo_gedi.report.sections import sections
     from solo_gedi.report.thumbnails import figure_uri
 
-    before = (_read_json(folder / PARTS) or {}).get("parts", {}) if adds else {}
-    kept = {task: [page.read(part) for part in found] for task, found in before.items()}
-    parts = kept | {task: found for task, found in parts.items() if found}
+    parts = (_kept(folder / PARTS) if adds else {}) | {
+        task: found for task, found in parts.items() if found
+    }
     plain = {task: [page.plain(part) for part in found] for task, found in parts.items()}
     write_json(folder / PARTS, {"parts": plain})
 
@@ -218,6 +218,15 @@ def _write_page(
     )
     page.write_report(folder / PAGE, subject.cfg.name, sections(metrics, shown), about)
     logger.info("Report: %s", folder / PAGE)
+
+
+def _kept(path: Path) -> _Parts:
+    """The pictures of earlier evaluations; none of a file that is broken."""
+    try:
+        kept = json.loads(path.read_text())["parts"]
+        return {task: [page.read(part) for part in found] for task, found in kept.items()}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return {}
 
 
 def _write_faults(findings: Findings, path: Path) -> None:

@@ -34,7 +34,7 @@ TASKS = {
     "triad": (
         "Failure modes",
         "The three ways in which such a model fails: features that do not vary, one cluster that "
-        "takes everything, and clusters that do not depend on the image.",
+        "takes everything, and clusters that do not depend on the input.",
     ),
 }
 METRICS = {
@@ -65,8 +65,8 @@ MEANINGS = {
     "effective_rank": "directions that the features spread over; 1 is representation collapse",
     "cluster_entropy": "in nats; 0 is cluster collapse, the logarithm of their number even use",
     "largest_cluster_share": "1 is cluster collapse",
-    "view_agreement": "share of images whose noisy copy, the view, has the same cluster",
-    "permutation_gap": "how much worse views of other images do; 0 where clusters are permuted",
+    "view_agreement": "share of points whose noisy copy, the view, has the same cluster",
+    "permutation_gap": "how much worse the views of others do; 0 where any permutation is as good",
 }
 _OF_VIEWS = ("view_agreement", "permutation_gap")
 _COUNTS = ("clusters_used", "largest_cluster", "smallest_cluster")
@@ -132,8 +132,8 @@ def _tables(task: str, rows: Sequence[Row], title: str) -> list[Part]:
         tables: list[Part] = [Table(title, _pivot(whole, "clusters", describe, _name), digits=4)]
         batches = [row for row in rows if "batch" in row]
         if batches:
-            note = "The fewer images, the higher the NMI of clusters that know nothing of them."
-            by_batch = _pivot(batches, "images in a mini-batch", lambda row: row["batch"], _name)
+            note = "The smaller they are, the higher is the NMI of clusters that know nothing."
+            by_batch = _pivot(batches, "mini-batches of", lambda row: row["batch"], _name)
             tables.append(
                 Table("NMI over mini-batches, beside its chance level", by_batch, note, 4)
             )

@@ -298,6 +298,9 @@ class TestSecondEvaluation:
         page = (run / "report.html").read_text()
         assert "Samples from fresh chains" in page
         assert "Failure modes" in page
+        (run / "report.json").write_text('{"parts": [{}]}')  # as a hand may leave it
+        assert not evaluate(run, "triad").faults
+        assert "Samples from fresh chains" not in (run / "report.html").read_text()
 
     def test_another_checkpoint_starts_anew(self, run):
         evaluate(run, "triad")
