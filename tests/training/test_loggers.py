@@ -10,8 +10,10 @@ from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
 
 
-def test_wandb_runs_offline_and_no_entity_is_written(load_config, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_SILENT", "true")
+def test_wandb_runs_offline_and_no_entity_is_written(
+    load_config, tmp_path, monkeypatch, capfd, caplog
+):
+    caplog.set_level("INFO", "solo_gedi")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     cfg = load_config("gedi", "wandb.enabled=true", "wandb.offline=true")
     run = pretrain(cfg)
@@ -21,6 +23,8 @@ def test_wandb_runs_offline_and_no_entity_is_written(load_config, tmp_path, monk
     (offline,) = tmp_path.glob("wandb/offline-run-*")
     assert offline.name.endswith(run.folder.name)
     assert list(offline.glob("*.wandb"))
+    assert f"later: wandb sync {offline.relative_to(tmp_path)}" in caplog.text
+    assert "wandb" not in "".join(capfd.readouterr())  # it has nothing to add
     assert json.loads((run.folder / "args.json").read_text())["wandb"]["entity"] is None
     assert (run.folder / "logs" / "version_0" / "metrics.csv").exists()
 
