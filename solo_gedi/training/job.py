@@ -128,8 +128,6 @@ class Job:
         folder, resume_from, self._factor = decide_once(cfg, processes, self._decide)
         self.folder = Path(folder)
         self.resume_from = None if resume_from is None else Path(resume_from)
-        if self.resume_from is not None:
-            logger.info("Resuming from %s", self.resume_from)
 
     def _decide(self) -> tuple[str, str | None, float]:
         """The folder, the checkpoint to go on with, and the factor of its learning rate."""

@@ -132,8 +132,9 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
         raise ConfigError(
             f"{key}={cfg[key]}: resume_from_checkpoint={path} has {has} already; ask for more"
         )
-    if changed := [f"{k}={now} (was {old})" for k, old, now in found if _among(k, FOLLOWED)]:
-        logger.info("From there on with %s", ", ".join(changed))
+    changed = [f"{k}={now} (was {old})" for k, old, now in found if _among(k, FOLLOWED)]
+    with_them = f", from there on with {', '.join(changed)}" if changed else ""
+    logger.info("Resuming from %s%s", path, with_them)
     return cfg.optimizer.lr / saved["optimizer"]["lr"] if saved else 1.0
 
 

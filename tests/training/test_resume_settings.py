@@ -79,6 +79,23 @@ def test_more_epochs_are_those_of_the_longer_schedule(cosine, tmp_path, rates, i
         assert halved == pytest.approx([rate / 2 for rate in full], rel=1e-5)
 
 
+def test_rates_that_no_schedule_changes_stay_and_are_read_back(cosine, tmp_path, rates):
+    """SimSiam's predictor has one."""
+
+    def train(**changes):
+        cfg = cosine({"limit_train_batches": 2, "checkpoint.keep_prev": True, **changes})
+        cfg.method = "simsiam"
+        cfg.method_kwargs = {"proj_hidden_dim": 8, "proj_output_dim": 8, "pred_hidden_dim": 4}
+        return pretrain(cfg), rates()
+
+    _, whole = train(max_epochs=3, **{"checkpoint.dir": str(tmp_path / "whole")})
+    short, _ = train(max_epochs=2)
+    _, longer = train(max_epochs=3, resume_from_checkpoint=str(short.checkpoint))
+    assert longer == whole[4:]
+    assert len({tuple(rate) for rate in zip(*whole, strict=True)}) > 1
+    assert any(len({*group}) == 1 for group in zip(*whole, strict=True))
+
+
 def test_the_probe_follows_a_longer_schedule_and_refuses_another_rate(cosine, trained, rates):
     (backbone,) = trained("gedi").glob("*.ckpt")
     rates()
@@ -147,7 +164,8 @@ def test_what_can_change_is_followed_and_said(cosine, caplog):
     assert again.checkpoint.name.startswith("other-")
     args = OmegaConf.create(json.loads((run.folder / "args.json").read_text()))
     assert {key: OmegaConf.select(args, key) for key in changes} == changes
-    (said,) = (line for line in caplog.messages if line.startswith("From there on with"))
+    (said,) = (line for line in caplog.messages if "from there on with" in line)
+    assert said.startswith(f"Resuming from {run.checkpoint}, ")
     assert "max_epochs=2 (was 1)" in said
     assert "precision=bf16-mixed (was 32-true)" in said
     assert "log_every_n_steps" not in said

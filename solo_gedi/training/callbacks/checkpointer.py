@@ -115,6 +115,11 @@ class Checkpointer(Callback):
         """Add the config, and what an epoch is; say of one that is not done how far it is."""
         checkpoint["config"] = OmegaConf.to_container(self.cfg)
         checkpoint["processes"] = trainer.world_size
+        # solo-learn hangs a function on the schedule of groups whose rate is not to change.
+        checkpoint["lr_schedulers"] = [
+            {key: value for key, value in state.items() if not callable(value)}
+            for state in checkpoint["lr_schedulers"]
+        ]
         checkpoint["batches_per_epoch"] = trainer.num_training_batches
         if self._batches:
             loops = checkpoint["loops"]["fit_loop"]

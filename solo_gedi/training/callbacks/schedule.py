@@ -41,7 +41,10 @@ class Schedule(Callback):
         # With a limit, Lightning takes an epoch that is done for one to go on with, and skips it.
         self._max_steps, loop.max_steps = loop.max_steps, -1
         for config in trainer.lr_scheduler_configs:
-            self._own.append(copy.deepcopy(config.scheduler.state_dict()))
+            state = config.scheduler.state_dict()
+            # Where solo-learn hangs a function on it, a copy would be of another schedule's.
+            plain = {key: value for key, value in state.items() if not callable(value)}
+            self._own.append(copy.deepcopy(plain))
             groups = config.scheduler.optimizer.param_groups
             self._own_rates.append([float(group["lr"]) for group in groups])
 
