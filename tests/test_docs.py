@@ -1,5 +1,6 @@
 """The pages: what they tell a reader to type works, and what they describe is there."""
 
+import doctest
 import importlib.util
 import re
 import shutil
@@ -152,6 +153,7 @@ def test_names_that_the_pages_point_to_exist():
 
 def test_a_release_has_absolute_links_and_addresses(tmp_path):
     addresses = tool("addresses")
+    assert doctest.testmod(addresses) == (0, 1)
     names = ("README.md", "pyproject.toml", "CITATION.cff")
     for name in names:
         shutil.copy(ROOT / name, tmp_path)
