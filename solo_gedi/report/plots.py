@@ -192,13 +192,14 @@ def _cluster_sizes(picture: ClusterSizes) -> list[Panel]:
     sizes, many = picture.sizes, len(picture.sizes) > 40
 
     def panel(axis: Axes) -> None:
-        heights = sizes.sort(descending=True).values if many else sizes
-        axis.bar(range(len(sizes)), heights, width=1.0 if many else 0.8, color=_STRONG)
+        if many:
+            axis.stairs(sizes.sort(descending=True).values, fill=True, color=_STRONG)
+        else:
+            axis.bar(range(len(sizes)), sizes, color=_STRONG)
+            axis.set_xticks(range(len(sizes)))
         even = float(sizes.sum()) / len(sizes)
         axis.axhline(even, color=_MUTED, linestyle="--", label=f"evenly: {even:.4g}")
         axis.set(xlabel="clusters, by size" if many else "cluster", ylabel="points")
-        if not many:
-            axis.set_xticks(range(len(sizes)))
         axis.spines[["right", "top"]].set_visible(False)
         axis.legend(fontsize=8)
 
@@ -237,15 +238,16 @@ def _feature_map(picture: FeatureMap) -> list[Panel]:
 
     def panel(axis: Axes, names: Sequence[str]) -> None:
         kinds = sorted(set(names), key=lambda name: (len(name), name))
-        chosen = colormaps["tab10" if len(kinds) <= 10 else "nipy_spectral"]
-        for number, kind in enumerate(kinds):
-            colour = chosen(number if len(kinds) <= 10 else number / len(kinds))
-            points = picture.places[[name == kind for name in names]]
-            axis.scatter(points[:, 0], points[:, 1], s=5, color=colour, linewidths=0)
-            if len(kinds) <= 20:
-                x, y = points.median(0).values.tolist()
-                text = axis.text(x, y, kind, ha="center", weight="bold", fontsize=9)
-                text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+        few = len(kinds) <= 10
+        numbers = np.array([kinds.index(name) for name in names])
+        colours = colormaps["tab10" if few else "nipy_spectral"](
+            numbers if few else numbers / len(kinds)
+        )
+        axis.scatter(picture.places[:, 0], picture.places[:, 1], s=5, c=colours, linewidths=0)
+        for number, kind in enumerate(kinds if len(kinds) <= 20 else ()):
+            x, y = picture.places[numbers == number].median(0).values.tolist()
+            text = axis.text(x, y, kind, ha="center", weight="bold", fontsize=9)
+            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         axis.set(xticks=[], yticks=[])
 
     return [
