@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -92,7 +93,8 @@ def num_devices(cfg: DictConfig) -> int:
     if isinstance(devices, ListConfig):
         number = len(devices)
     elif str(devices) in ("auto", "-1"):
-        number = max(1, torch.cuda.device_count())
+        of_gpus = cfg.get("accelerator") in (None, "auto", "gpu", "cuda")
+        number = max(1, torch.cuda.device_count()) if of_gpus else 1
     else:
         number = int(devices) if str(devices).isdecimal() else 0
     if number < 1:
@@ -258,7 +260,7 @@ def refusals(*kinds: type[Exception]) -> Iterator[None]:
     """What Lightning raises for a setting or workers that do not start, as an error of ours.
 
     Args:
-        kinds: of its exceptions.
+        kinds: of its exceptions, wherever they are raised; others are by its own code alone.
     """
     try:
         yield
@@ -273,6 +275,11 @@ def refusals(*kinds: type[Exception]) -> Iterator[None]:
             raise first from None
         raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
     except kinds as error:
+        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
+    except (TypeError, ValueError) as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if not frame.f_globals.get("__name__", "").startswith("lightning."):
+            raise
         raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
 
 
