@@ -5,7 +5,8 @@
 # like a given one, and trains a model on the folder. It runs in a minute on a laptop.
 #
 # The photos here are scikit-learn's handwritten digits, written to files so that the tutorial needs
-# no download. Put your own folder in the place of `photos`.
+# no download. With a folder of yours, [train on it](#train-on-the-folder) first, and then take your
+# model where `gedi-digits` stands here.
 
 # %%
 from collections import Counter
