@@ -94,7 +94,9 @@ def _main(given: list[str], debug: bool) -> int:
         return module.run(arguments) or 0
     except (Interrupted, KeyboardInterrupt) as error:
         ended = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
-        print(ended, flush=True)
+        processes = sys.modules.get("solo_gedi.core.processes")  # not, if it ended before that
+        if processes is None or processes.is_first():
+            print(ended, flush=True)
         return 128 + ended.signal
     except GEDIError as error:
         if debug:

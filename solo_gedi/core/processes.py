@@ -130,8 +130,18 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
-def _first(record: logging.LogRecord) -> bool:
-    """Whether this process is the first; launchers name its rank before there is a group."""
+def is_first() -> bool:
+    """Whether this process is the first; launchers name its rank before there is a group.
+
+    Example:
+        >>> is_first()
+        True
+    """
     if distributed():
         return rank() == 0
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _first(record: logging.LogRecord) -> bool:
+    """Whether a record is of the first process."""
+    return is_first()

@@ -144,6 +144,8 @@ def test_image_recipe_departs_from_the_papers_loss_in_what_it_names(which):
     assert changed.pop("method_kwargs.use_bn_in_head") == (False, True)
     assert changed.pop("method_kwargs.energy_l2") == (0, 0.02)
     assert changed.pop("divergence") == ({"policy": "ignore"}, None)
+    if suite == "custom":  # chains for as many images as there are
+        assert changed.pop("method_kwargs.sgld.buffer_size") == (10000, None)
     assert not changed
     assert parse(recipe, hosts.parse_pretrain).data.num_classes in (clusters, 1)  # 1: a folder here
     jem = load(f"{suite}/jem", *overrides)

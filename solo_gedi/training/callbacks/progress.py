@@ -83,6 +83,9 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._show(trainer, values)
             return
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if done < trainer.num_training_batches:
+            return  # stopped within the epoch
         now, total = monotonic(), _total(trainer)
         time = f"{now - self._looked:.1f} s"
         if total is not None:
