@@ -98,12 +98,13 @@ def main() -> None:
     note = (
         "Operations that PyTorch dispatches, views aside; a GPU launches a kernel or more for "
         "each. On CUDA a compiled draw is one graph, launched once. Of two processes a training "
-        "step made 13 barriers, 13 all-reduces and the prior's all-gather, beside DDP's gradients; now "
-        "the all-gather alone, and an all-reduce where the guard looks; Lightning itself "
+        "step made 13 barriers, 13 all-reduces and the prior's all-gather, beside DDP's gradients; "
+        "now the all-gather alone, and an all-reduce where the guard looks; Lightning itself "
         "broadcasts before every batch "
         "(`tests/methods/test_collectives.py` counts them). `max_spectral_norm` took 5.1 ms of "
-        "this CPU at width 128, by eigenvalues after every batch, and takes 0.5 ms by power "
-        "iteration after every step."
+        "a CPU at width 128, by eigenvalues after every batch, and takes 0.5 ms by power "
+        "iteration after every step. A compiled draw took 2.2 times as long as an eager one on "
+        "that CPU, and takes 0.8 of it (width 32, 64 images)."
     )
     report("counts", "operations, counted", rows, given, note)
 

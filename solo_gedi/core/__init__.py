@@ -7,7 +7,13 @@ from solo_gedi.core.objective import GEDIObjective, objective_inputs
 from solo_gedi.core.precision import DTYPES, choose_precision, gradient_cosine
 from solo_gedi.core.replay_buffer import ReplayBuffer
 from solo_gedi.core.sampler import Sampler, SGLDSettings, saved_sampler
-from solo_gedi.core.sgld import evaluation_mode, langevin_step, mixes_batch, sample_sgld
+from solo_gedi.core.sgld import (
+    constant_weights,
+    evaluation_mode,
+    langevin_step,
+    mixes_batch,
+    sample_sgld,
+)
 from solo_gedi.core.spectral_norm import SpectralBound
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "choose_precision",
     "cluster_entropy",
     "clusters_used",
+    "constant_weights",
     "evaluation_mode",
     "generative_loss",
     "gradient_cosine",

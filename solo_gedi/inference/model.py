@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from solo_gedi.core import evaluation_mode, input_gradient, log_density, sample_sgld
+from solo_gedi.core import (
+    constant_weights,
+    evaluation_mode,
+    input_gradient,
+    log_density,
+    sample_sgld,
+)
 from solo_gedi.core.reference import Reference
 from solo_gedi.core.sampler import SGLDSettings
 from solo_gedi.data import SampleSpace
@@ -194,7 +200,7 @@ class Model(nn.Module):
         """
         chains = self._start(num, start, generator)
         box = self.space.box if self.sgld.clip_samples else None
-        with evaluation_mode(self):
+        with evaluation_mode(self), constant_weights(self):
             moved = [
                 sample_sgld(
                     self.log_density_of_samples,
