@@ -54,6 +54,27 @@ def test_rows_are_those_of_the_model(trained, photos):
         assert row["neg_grad_norm"] == pytest.approx(float(score), rel=1e-4)
 
 
+def test_rows_are_those_of_the_training_code(load_config, image_folder):
+    """Of images that have to be scaled and cropped."""
+    from solo_gedi.training import loaders, pretrain
+
+    folder = image_folder(per_class=4)
+    for path, size in zip(
+        sorted(folder.rglob("*.png")), [(50, 41), (20, 60), (9, 9)], strict=False
+    ):
+        Image.open(path).resize(size).save(path)
+    given = (f"data.train_path={folder}", f"data.val_path={folder}", "data.num_workers=0")
+    small = ("optimizer.batch_size=4", "backbone.kwargs.width=8")
+    run = pretrain(load_config("gedi_nogen", *given, *small, suite="custom"))
+    rows = predict(run, folder)
+    method = run.method.eval()
+    with torch.no_grad():
+        z = torch.cat([method(x)["z"] for x, _ in loaders.validation_loader(run.config)])
+    assert [row["cluster"] for row in rows] == z.argmax(1).tolist()
+    for name, own in (("confidence", z.softmax(1).amax(1)), ("log_density", z.logsumexp(1))):
+        np.testing.assert_allclose([row[name] for row in rows], own, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["gedi", "swav"])
 def test_an_image_has_the_same_row_in_every_batch(trained, photos, method):
     """Batch norms included, and left in training mode by someone."""
