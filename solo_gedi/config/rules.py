@@ -104,7 +104,7 @@ RULES: dict[str, Rule] = {
     "data.train_path": _TEXT,
     "data.val_path": _or_null(_TEXT),
     "data.test_path": _or_null(_TEXT),
-    "data.num_workers": _whole(0),
+    "data.num_workers": _whole(0, 1024),  # processes
     "data.format": _choice("image_folder", "h5", "dali"),
     "data.fraction": (
         lambda value: value == -1 or _is_number(value) and 0 < value < 1,
