@@ -159,7 +159,10 @@ def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -
     schedulers = ["warmup_cosine", "step", "none"]
     if "pretrained_feature_extractor" in cfg and hosts.GENERATION == "github":
         schedulers += _PROBE_SCHEDULERS
-    is_list: Rule = lambda value: isinstance(value, ListConfig), "a list of epochs, as [60, 80]"
+    is_list: Rule = (
+        lambda value: isinstance(value, ListConfig) and all(map(_whole(1)[0], value)),
+        "a list of epochs, as [60, 80]",
+    )
     _check(cfg, {"scheduler.name": _choice(*schedulers)})
     if cfg.scheduler.name == "step":
         _check(cfg, {"scheduler.lr_decay_steps": is_list}, missing="a list of epochs")
@@ -218,15 +221,17 @@ def _check(cfg: DictConfig, rules: dict[str, Rule], missing: str = "") -> None:
 def _check_optimizer(cfg: DictConfig) -> None:
     """Try the arguments that `optimizer.kwargs` adds, which solo-learn hands on as they are."""
     classes = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    name, kwargs = cfg.optimizer.name, dict(cfg.optimizer.get("kwargs") or {})
+    name, given = cfg.optimizer.name, OmegaConf.create(cfg.optimizer.get("kwargs") or {})
+    kwargs: Any = OmegaConf.to_container(given)
     if name == "lars" and not set(kwargs) <= set(_LARS):
         raise ConfigError(f"optimizer.kwargs={kwargs} does not fit lars, which has {_LARS}")
     if name not in classes or not kwargs:
         return
     try:
         own = {"lr": cfg.optimizer.lr, "weight_decay": cfg.optimizer.get("weight_decay", 0)}
-        classes[name]([torch.zeros(1)], **own, **kwargs)
-    except (TypeError, ValueError) as error:
+        defaults = {"momentum": 0.9} if name == "sgd" else {}  # solo-learn's
+        classes[name]([torch.zeros(1)], **own, **{**defaults, **kwargs})
+    except (IndexError, TypeError, ValueError) as error:
         raise ConfigError(
             f"optimizer.kwargs={kwargs} does not fit {name}: {reason(error)}"
         ) from error

@@ -318,6 +318,11 @@ def test_settings_that_would_be_read_past_or_fail_later_are_refused(changes, say
         prepare(changed(load_config("digits/gedi"), changes), PRETRAIN)
 
 
+def test_sgd_has_solo_learns_momentum_where_none_is_given():
+    given = {"optimizer.name": "sgd", "optimizer.kwargs": {"nesterov": True}}
+    prepare(changed(load_config("digits/gedi"), given), PRETRAIN)
+
+
 def test_all_views_are_of_one_normalisation():
     cfg = changed(load_config("digits/gedi"), {"augmentations.0.mean": [0.1]})
     cfg.augmentations.append({**cfg.augmentations[0], "mean": [0.2]})
