@@ -34,7 +34,7 @@ from solo_gedi.training.callbacks import (
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.training.launch import decide_once, forget, said_once
 from solo_gedi.training.loaders import TrainingLoader
-from solo_gedi.training.lock import lock_folder, new_folder
+from solo_gedi.training.lock import lock_folder, new_folder, release
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
 from solo_gedi.training.resume import check_resume, find_unfinished, is_finished
@@ -158,7 +158,7 @@ class Job:
                 if not is_finished(newest, cfg):
                     self._lock = lock
                     return newest
-                lock.release()
+                release(lock)
             else:
                 logger.info("%s is in use by another run of this config", found.parent)
         return None
@@ -189,9 +189,7 @@ class Job:
         finally:
             forget()
             if self._lock is not None:
-                with suppress(OSError):  # of systems that remove nothing that is open
-                    Path(self._lock.lock_file).unlink()
-                self._lock.release()
+                release(self._lock)
 
     def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         cfg = self.cfg

@@ -1,8 +1,9 @@
 """A run's folder belongs to one run at a time."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 # Workers of a run that was killed hold its lock for as long as they take to notice: five seconds.
 PATIENCE = 10
@@ -17,9 +18,25 @@ def lock_folder(folder: Path) -> BaseFileLock | None:
     Returns:
         The lock; None if another process has it.
     """
-    # The system's own lock, by which network file systems see each other's; beside a file system
-    # that has none, `filelock` keeps a file that names the process.
-    lock = FileLock(folder / ".lock")
+    try:
+        # The system's own, by which the machines of a network file system see each other's.
+        return _acquired(FileLock(folder / ".lock"))
+    except OSError:  # of a file system that has none: a file that names the process
+        return _acquired(SoftFileLock(folder / ".process.lock"))
+
+
+def release(lock: BaseFileLock) -> None:
+    """Give a folder back, with nothing of the lock left in it.
+
+    Args:
+        lock: as `lock_folder` gave it.
+    """
+    with suppress(OSError):  # of systems that remove nothing that is open
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def _acquired(lock: BaseFileLock) -> BaseFileLock | None:
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:

@@ -1,5 +1,6 @@
 """Several runs of one config."""
 
+import errno
 import logging
 import multiprocessing
 import signal
@@ -68,3 +69,33 @@ def test_a_run_that_is_training_is_left_alone_until_it_dies(load_config, monkeyp
     assert resumed.folder.name == begun.parent.name
     assert checkpoints.progress(resumed.checkpoint) == (2, 0)
     assert not (resumed.folder / ".lock").exists()
+
+
+def test_where_the_file_system_locks_nothing_a_file_names_the_process(tmp_path, monkeypatch):
+    """And a process that is dead holds nothing."""
+
+    class Missing(lock.FileLock):
+        def _acquire(self):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "FileLock", Missing)
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    holds = FORK.Event()
+
+    def work():
+        held = lock.lock_folder(tmp_path)
+        holds.set()
+        time.sleep(600)
+        assert held
+
+    alive = FORK.Process(target=work)
+    alive.start()
+    assert holds.wait(60)
+    assert lock.lock_folder(tmp_path) is None
+    alive.kill()
+    alive.join(60)
+    monkeypatch.setattr(lock, "PATIENCE", 10)
+    own = lock.lock_folder(tmp_path)
+    assert own is not None
+    lock.release(own)
+    assert [*tmp_path.iterdir()] == []
