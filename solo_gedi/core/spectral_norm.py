@@ -88,4 +88,4 @@ def _iterate(matrix: Tensor, vector: Tensor) -> Tensor:
     """A step of power iteration; a vector that a matrix leads nowhere stays."""
     turned = matrix.mT @ (matrix @ vector)
     size = torch.linalg.vector_norm(turned, dim=-2, keepdim=True)
-    return torch.where((size > 0) & size.isfinite(), turned / size, vector)
+    return torch.where((size > 0) & (size < torch.inf), turned / size, vector)
