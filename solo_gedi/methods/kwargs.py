@@ -8,7 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from solo_gedi.core import DTYPES, SGLDSettings
+from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import ConfigError
+
+logger = get_logger(__name__)
+
+# Weights of the terms that steady the generative one.
+STEADYING = ("energy_l2", "grad_penalty")
 
 
 @dataclass
@@ -40,8 +46,9 @@ class MethodKwargs:
         input_noise_std: Gaussian noise on the training views, for pixels in [-1, 1].
         weights: of the loss terms.
         sgld: the sampler.
-        energy_l2: weight of the mean squared log-density of data and samples.
-        grad_penalty: weight of the squared gradient of the log-density at the data.
+        energy_l2: weight of the mean squared log-density of data and samples; off without GEN.
+        grad_penalty: weight of the squared gradient of the log-density at the data; off without
+            GEN.
         max_spectral_norm: weights of backbone and head are scaled down, after every step, to this
             as their largest singular value; null: none are.
     """
@@ -106,13 +113,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "weights.inv": (weights.inv >= 0, "at least 0"),
         "weights.prior": (weights.prior >= 0, "at least 0"),
         "weights": (any(weights.values()), "such that one weight is positive"),
-        **{
-            name: (
-                kwargs[name] >= 0 and (weights.gen > 0 or not kwargs[name]),
-                "at least 0, and 0 without the generative term",
-            )
-            for name in ("energy_l2", "grad_penalty")
-        },
+        **{name: (kwargs[name] >= 0, "at least 0") for name in STEADYING},
         "sgld.num_steps": (sgld.num_steps >= 1, "at least 1"),
         "sgld.step_size": (sgld.step_size > 0, "above 0"),
         "sgld.noise_std": (sgld.noise_std >= 0, "at least 0"),
@@ -135,6 +136,10 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         if not holds:
             given = OmegaConf.select(kwargs, key)
             raise ConfigError(f"method_kwargs.{key} must be {rule}, got {given}")
+    for name in STEADYING:
+        if kwargs[name] and not weights.gen:
+            logger.info("method_kwargs.%s=%s is off: it steadies GEN", name, kwargs[name])
+            kwargs[name] = 0.0
     # A plain node again: solo-learn writes configs to JSON and wandb.
     cfg.method_kwargs = OmegaConf.to_container(kwargs)
     return cfg

@@ -296,6 +296,18 @@ def test_clusters_default_to_the_number_of_classes(build):
     assert build(method_kwargs={"num_clusters": None}).projector.layers[-1].out_features == 10
 
 
+def test_terms_that_steady_gen_are_off_without_it_and_said_to_be(build, caplog):
+    given = {"weights": {"gen": 0, "inv": 50, "prior": 250}, "energy_l2": 0.02, "grad_penalty": 0.1}
+    with caplog.at_level("INFO", logger="solo_gedi"):
+        model = build(method_kwargs=given)
+    assert "method_kwargs.energy_l2=0.02 is off" in caplog.text
+    assert "method_kwargs.grad_penalty=0.1 is off" in caplog.text
+    kwargs = model.cfg.method_kwargs
+    assert (kwargs.energy_l2, kwargs.grad_penalty) == (0, 0)
+    model.training_step(batch(), 0)
+    assert not {"train_energy_l2_loss", "train_grad_penalty_loss"} & set(model.logged)
+
+
 def test_settings_may_refer_to_other_keys(build):
     model = build(method_kwargs={"sgld": {"buffer_size": "${optimizer.batch_size}"}})
     assert model.sgld.buffer_size == model.cfg.optimizer.batch_size
