@@ -59,9 +59,14 @@ def load_config(
             cfg = compose(path.name, [_as_meant(override) for override in overrides])
         referred = set(_INTERPOLATION.findall(OmegaConf.to_yaml(cfg)))
         OmegaConf.resolve(cfg)
-    # Hydra lets the last three through, for what is wrong with the file or an override.
-    except (HydraException, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
+    # Hydra lets all but the first through, for what is wrong with the file or an override.
+    except (
+        *(HydraException, OmegaConfBaseException, YAMLError),
+        *(AssertionError, TypeError, ValueError),
+    ) as error:
         said = _in_one_line(error)
+        if isinstance(error, AssertionError):  # of Hydra's own, which no user could read
+            said = "Hydra cannot read it"
         # Hydra names the override, where it does not stumble over its value.
         named = any(override.lstrip("+~").partition("=")[0] in said for override in overrides)
         given = f" with {' '.join(overrides)}" if overrides and not named else ""

@@ -121,6 +121,7 @@ def test_a_broken_file_is_named(tmp_path, text):
         ("optimiser.lr=1", r"Could not override 'optimiser.lr'.*\+optimiser.lr=1"),
         ("optimizer.lr=[1", r"config digits/gedi with optimizer.lr=\[1"),
         ("augmentations=three", r"Could not find 'augmentations/three' .*one_view two_views"),
+        ("+@=", r"config digits/gedi with \+@=: Hydra cannot read it"),
         ("seed=1,2", r"Ambiguous value for argument 'seed=1,2'"),
     ],
 )
