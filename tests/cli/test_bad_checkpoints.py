@@ -92,6 +92,10 @@ NAMES = {  # what the message must name where it is not the checkpoint
 }
 
 
+# A run goes on by the config that its checkpoint holds, and writes args.json anew.
+OF_NO_ACCOUNT = ("no JSON", "no text", "JSON of a list", "other method")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "linear", "resume"])
 @pytest.mark.parametrize("damage", UNREADABLE)
 def test_a_checkpoint_that_cannot_be_used_is_named(refused, named, run, damage, command):
@@ -104,7 +108,10 @@ def test_a_checkpoint_that_cannot_be_used_is_named(refused, named, run, damage, 
         message = refused("linear", *named(), *probe)
     else:
         message = refused("pretrain", *named(), *DIGITS, f"resume_from_checkpoint={given}")
-    assert re.search(NAMES.get(damage, r"checkpoint run/a-ep=0\.ckpt"), message), message
+    names = NAMES.get(damage, r"checkpoint run/a-ep=0\.ckpt")
+    if command == "resume" and damage in OF_NO_ACCOUNT:
+        names = r"^max_epochs=1: resume_from_checkpoint=run/a-ep=0\.ckpt has 1 already"
+    assert re.search(names, message), message
     assert len(message.splitlines()) == 1
 
 
@@ -131,9 +138,9 @@ NOT_OF_THIS_RUN = {
     "resume jem": ((None, r"run/a-ep=0\.ckpt is of a run with method=gedi.*method=jem"),),
     "resume gedi optimizer.name=sgd": ((None, r"optimizer\.name=adam.*optimizer\.name=sgd"),),
     "resume gedi scheduler.name=none": ((None, r"scheduler\.name=warmup_cosine"),),
-    "resume gedi backbone.kwargs.width=16": ((None, r"shape \(8, 1, 3, 3\).*\(16, 1, 3, 3\)"),),
+    "resume gedi backbone.kwargs.width=16": ((None, r"kwargs\.width=8.*kwargs\.width=16"),),
     "resume gedi method_kwargs.sgld.buffer_size=60 max_epochs=2": (
-        (None, r"buffer_size=60, but the checkpoint has 50 chains"),
+        (None, r"buffer_size=50.*buffer_size=60"),
     ),
     "resume gedi augmentations.0.crop_size=6": ((None, r"crop_size=8.*crop_size=6"),),
     "resume gedi": (
