@@ -69,6 +69,18 @@ def test_what_is_not_run_says_why(page):
     }
 
 
+@pytest.fixture
+def methods_of_its_own():
+    """What a tutorial adds to solo-learn's methods is gone after it."""
+    from solo_gedi import hosts
+
+    before = dict(hosts.METHODS)
+    yield
+    hosts.METHODS.clear()
+    hosts.METHODS.update(before)
+
+
+@pytest.mark.usefixtures("methods_of_its_own")
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_run(script, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
