@@ -277,11 +277,12 @@ def epochs_of(checkpoint: Mapping[str, Any]) -> float:
         >>> epochs_of({"epoch": 7})
         8
     """
-    epoch, loops = checkpoint.get("epoch", -1), checkpoint.get("loops", {}).get("fit_loop", {})
+    epoch: int = checkpoint.get("epoch", -1)
+    loops = checkpoint.get("loops", {}).get("fit_loop", {})
     current = loops.get("epoch_progress", {}).get("current", {})
-    length = checkpoint.get("batches_per_epoch")
+    length: int | None = checkpoint.get("batches_per_epoch")
     if length and current.get("ready", 0) > current.get("processed", 0):
-        done = loops["epoch_loop.batch_progress"]["current"]["completed"]
+        done: int = loops["epoch_loop.batch_progress"]["current"]["completed"]
         return round(epoch + done / length, 2)
     return epoch + 1
 

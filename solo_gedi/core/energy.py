@@ -65,7 +65,7 @@ class EnergyHead(nn.Module):
             (n, c): f(features) / tau. In at least single precision, also under autocast: the
             losses compare energies whose difference is small beside their size.
         """
-        logits = self.layers(features)
+        logits: Tensor = self.layers(features)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
 
 

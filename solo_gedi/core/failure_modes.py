@@ -58,7 +58,8 @@ def effective_rank(features: Tensor) -> Tensor:
     singular = torch.linalg.svdvals(features - features.mean(0))
     total = singular.sum()
     shares = torch.where(total > 0, singular / total, torch.zeros_like(singular))
-    return torch.special.entr(shares).sum().exp()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()
 
 
 def cluster_entropy(logits: Tensor) -> Tensor:
@@ -74,7 +75,8 @@ def cluster_entropy(logits: Tensor) -> Tensor:
         >>> cluster_entropy(torch.zeros(5, 2))  # log 2
         tensor(0.6931)
     """
-    return torch.special.entr(logits.softmax(-1).mean(0)).sum()
+    entropy: Tensor = torch.special.entr(logits.softmax(-1).mean(0)).sum()
+    return entropy
 
 
 def clusters_used(logits: Tensor) -> Tensor:

@@ -115,7 +115,8 @@ def has_bf16(device: torch.device) -> bool:
         True
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return supported
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         known = torch.cpu.get_capabilities()
         return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

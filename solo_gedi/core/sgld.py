@@ -116,7 +116,8 @@ def chain_norms(grad: Tensor, chain_dims: int = 1) -> Tensor:
         >>> chain_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([5., 1.])
     """
-    return torch.linalg.vector_norm(grad, dim=tuple(range(chain_dims, grad.dim())))
+    norms: Tensor = torch.linalg.vector_norm(grad, dim=tuple(range(chain_dims, grad.dim())))
+    return norms
 
 
 def clip_norm(grad: Tensor, max_norm: float, chain_dims: int = 1) -> Tensor:

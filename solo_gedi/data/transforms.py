@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 from torchvision import transforms
 
 from solo_gedi.data.images import to_rgb
@@ -27,7 +28,9 @@ class Channels:
         return image if image.mode == self.mode == "L" else to_rgb(image).convert(self.mode)
 
 
-def plain(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+def plain(
+    size: int, mean: Sequence[float], std: Sequence[float]
+) -> Callable[[Image.Image], Tensor]:
     """PIL image -> (channels, size, size), without augmentation.
 
     The shorter side becomes `size`, the middle is cut out, pixels in [0, 1] are normalised.

@@ -14,6 +14,8 @@ Nothing outside this package imports solo-learn. What the names below mean:
 - `pretrain_images(cfg, transform)`, `labelled_images(cfg)`: its data sets;
 - `labelled_transforms(dataset)`: the fixed pipelines of its linear probe;
 - `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
+
+Their types are in `__init__.pyi`.
 """
 
 from solo_gedi.hosts._detect import GENERATION as GENERATION

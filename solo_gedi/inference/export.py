@@ -173,7 +173,7 @@ def _as_torchvision(model: Model) -> dict[str, Any]:
         raise _foreign(model, "torchvision")
 
     def build() -> nn.Module:
-        network = models.get_model(name, weights=None, **kwargs)
+        network: nn.Module = models.get_model(name, weights=None, **kwargs)
         network.fc = nn.Identity()
         return network
 

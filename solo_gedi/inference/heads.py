@@ -100,4 +100,5 @@ def _perceptron(state: dict[str, Tensor], path: Any) -> nn.Sequential:
 def size_of(head: nn.Module, in_dim: int) -> int:
     """How many scores a head gives for features of size `in_dim`."""
     with torch.no_grad():
-        return head.eval()(torch.zeros(1, in_dim)).shape[1]
+        scores: Tensor = head.eval()(torch.zeros(1, in_dim))
+    return scores.shape[1]

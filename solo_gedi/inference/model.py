@@ -1,10 +1,12 @@
 """A trained method, to be used: features, clusters, densities and samples."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor, nn
 
 from solo_gedi.core import (
@@ -17,7 +19,7 @@ from solo_gedi.core import (
 from solo_gedi.core.reference import Reference
 from solo_gedi.core.sampler import SGLDSettings
 from solo_gedi.data import SampleSpace
-from solo_gedi.data.transforms import Transform, plain
+from solo_gedi.data.transforms import plain
 from solo_gedi.errors import ConfigError
 
 NO_REFERENCE = (
@@ -110,7 +112,7 @@ class Model(nn.Module):
         return next(self.parameters()).device
 
     @cached_property
-    def transform(self) -> Transform:
+    def transform(self) -> Callable[[Image.Image], Tensor]:
         """PIL image, of any size and mode -> what the network takes.
 
         Raises:
@@ -128,12 +130,14 @@ class Model(nn.Module):
     @torch.inference_mode()
     def features(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) -> features (n, h)."""
-        return self.backbone(x.to(self.device))
+        features: Tensor = self.backbone(x.to(self.device))
+        return features
 
     @torch.inference_mode()
     def cluster_logits(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) -> logits of the clusters (n, c), divided by the temperature."""
-        return self(x.to(self.device)).scores
+        outputs: Outputs = self(x.to(self.device))
+        return outputs.scores
 
     def cluster_probs(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) -> p(y|x), (n, c), rows that sum to 1."""
@@ -158,7 +162,8 @@ class Model(nn.Module):
         """
         samples = self.space.to_samples(x.to(self.device))
         _, grad = input_gradient(self.log_density_of_samples, samples)
-        return -grad.flatten(1).norm(dim=1)
+        norms: Tensor = grad.flatten(1).norm(dim=1)
+        return -norms
 
     def typicality(self, x: Tensor) -> Tensor:
         """Inputs (n, ...) -> the share of training images that are less likely, (n,) in [0, 1].

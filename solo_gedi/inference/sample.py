@@ -130,7 +130,8 @@ def _grid(samples: Tensor) -> Tensor:
     """Eight in a row, small ones enlarged, as `save_grid` has them."""
     zoom = max(1, 32 // samples.shape[-1])
     samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    return make_grid(samples.clamp(-1, 1), 8, pad_value=1.0)
+    grid: Tensor = make_grid(samples.clamp(-1, 1), 8, pad_value=1.0)
+    return grid
 
 
 def _picture(sample: Tensor) -> Image.Image:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, seed_everything
@@ -68,7 +68,7 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
         model = build_method(cfg)
     if not cfg.get("performance", {}).get("disable_channel_last", False):
         model = model.to(memory_format=torch.channels_last)
-    cfg = cast("DictConfig", model.cfg)  # with what the method adds, which belongs into args.json
+    cfg = model.cfg  # with what the method adds, which belongs into args.json
     callbacks: list[Callback] = []
     if views is not None:
         callbacks.append(Augmentation(views))

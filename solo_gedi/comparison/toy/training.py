@@ -67,9 +67,9 @@ def scorer(model: hosts.BaseMethod) -> nn.Module:
     Args:
         model: with a backbone and a projector, perhaps prototypes; its layers are shared.
     """
-    layers = [model.backbone, model.projector]
+    layers = [model.backbone, model.get_submodule("projector")]
     if hasattr(model, "prototypes"):
-        layers += [_UnitLength(), model.prototypes]
+        layers += [_UnitLength(), model.get_submodule("prototypes")]
     return nn.Sequential(*layers)
 
 
@@ -94,7 +94,7 @@ def baseline_loss(model: Any) -> Loss:
         def barlow(views: list[Tensor]) -> Tensor:
             # solo-learn's loss has a batch norm inside, which vmap does not take.
             pairs = zip(*views, strict=True)
-            losses = [hosts.barlow_loss(*pair, model.lamb, model.scale_loss) for pair in pairs]
+            losses = [hosts.barlow_loss(a, b, model.lamb, model.scale_loss) for a, b in pairs]
             return torch.stack(losses)
 
         return barlow
