@@ -62,7 +62,7 @@ class SpectralBound:
                 if isinstance(layer, nn.Linear | _ConvNd):
                     yield layer.weight, layer.weight.flatten(1)
                 elif getattr(layer, "is_matrix_stack", False):
-                    yield layer.weight, layer.weight  # type: ignore[misc]
+                    yield layer.weight, layer.weight  # type: ignore[misc]  # a tensor: see SpectralBound
 
     def state_dict(self) -> list[Tensor]:
         """The vectors, on the CPU; none before the first step."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -94,7 +93,10 @@ def inception_features(weights: str | Path | None = None) -> SampleFeatures:
 
 
 def frechet_distance(
-    features: SampleFeatures, real: Iterable[Tensor], fake: Iterable[Tensor], device: Any = "cpu"
+    features: SampleFeatures,
+    real: Iterable[Tensor],
+    fake: Iterable[Tensor],
+    device: torch.device | str = "cpu",
 ) -> float:
     """Fréchet distance between Gaussians fitted to features of two sets; FID with Inception's.
 

@@ -66,7 +66,7 @@ class Subject:
         return str(self.cfg.data.val_path) if named else "test"
 
     @cached_property
-    def test_loader(self) -> Any:
+    def test_loader(self) -> Batches:
         """Batches of the test split; of 10,000 training images at most where there is none."""
         return self.loader(train=self.on_training, limit=10_000 if self.on_training else None)
 

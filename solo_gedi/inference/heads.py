@@ -1,6 +1,7 @@
 """What turns a backbone's features into scores whose argmax is the cluster."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Prototypes(nn.Module):
 
 
 def build_head(
-    state: Mapping[str, Tensor], kwargs: Mapping[str, Any], path: Any
+    state: Mapping[str, Tensor], kwargs: Mapping[str, Any], path: Path
 ) -> tuple[nn.Module, str]:
     """The head of a method, with its weights, and what it is called.
 
@@ -68,7 +69,7 @@ def build_head(
     return network, "projector"
 
 
-def _perceptron(state: dict[str, Tensor], path: Any) -> nn.Sequential:
+def _perceptron(state: dict[str, Tensor], path: Path) -> nn.Sequential:
     """Linear layers, batch norms and, wherever neither is, ReLUs, as solo-learn's projectors are.
 
     Raises:
