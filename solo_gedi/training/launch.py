@@ -1,6 +1,7 @@
 """Several processes of one training: what the first decides, and which one says what went wrong."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -15,8 +16,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from solo_gedi.core.processes import distributed, rank
-from solo_gedi.errors import DataError, GEDIError, Interrupted, ProcessLostError
+from solo_gedi.errors import ConfigError, DataError, GEDIError, Interrupted, ProcessLostError
 from solo_gedi.training.quiet import quiet_lightning
+
+logger = logging.getLogger(__name__)  # one process of every node speaks
 
 _LOST = re.compile("closed by peer|reset by peer|Broken pipe|NCCL|remote process")
 _DECIDED = "SOLO_GEDI_DECIDED"  # for the processes that Lightning starts from this one
@@ -34,6 +37,7 @@ def decide_once(cfg: DictConfig, processes: int, decide: Callable[[], Any]) -> A
         What it has decided, on every process.
 
     Raises:
+        ConfigError: if there are several nodes and no launcher has started this process on them.
         GEDIError: on every process, if it did so in the first.
     """
     if processes == 1:
@@ -99,17 +103,24 @@ def _lost(trainer: Trainer) -> ProcessLostError:
             return ProcessLostError(
                 f"process {number} of {trainer.world_size} has ended {how}", said=status > 0
             )
-    return ProcessLostError("another process has ended", said=True)
+    if trainer.num_nodes == 1:
+        return ProcessLostError("another process has ended", said=True)
+    return ProcessLostError(
+        "a process on another node has ended, whose output says why; the run goes on from its last "
+        "checkpoint when it is started again on all nodes",
+        said=trainer.local_rank > 0,  # once on every node
+    )
 
 
 def _join(cfg: DictConfig) -> bool:
     """Form the group, where a launcher such as torchrun or Slurm has started all processes."""
+    nodes = cfg.get("num_nodes") or 1
     try:
         with quiet_lightning():
             trainer = Trainer(
                 accelerator=cfg.get("accelerator") or "auto",
                 devices=cfg.devices,
-                num_nodes=cfg.get("num_nodes") or 1,
+                num_nodes=nodes,
                 strategy=cfg.strategy or "auto",
                 logger=False,
                 enable_checkpointing=False,
@@ -120,6 +131,16 @@ def _join(cfg: DictConfig) -> bool:
         return False  # the run's own Trainer says what it refuses
     environment = trainer._accelerator_connector.cluster_environment
     if not environment.creates_processes_externally:
+        if nodes > 1:
+            raise ConfigError(
+                f"num_nodes={nodes} needs a launcher on every node, torchrun or srun, which tells "
+                "the processes of each other; there is none here"
+            )
         return False
-    trainer.strategy.setup_environment()
+    if nodes > 1 and environment.local_rank() == 0:
+        number = environment.node_rank() + 1
+        place = f"{environment.main_address}:{environment.main_port}"
+        logger.info("Node %d of %d waits for the others at %s", number, nodes, place)
+    with quiet_lightning():
+        trainer.strategy.setup_environment()
     return distributed()

@@ -133,7 +133,9 @@ def test_a_process_that_is_killed_ends_the_others_and_is_named(console, tmp_path
 
 
 def test_what_all_processes_meet_is_said_by_the_first():
-    second = SimpleNamespace(global_rank=1, world_size=2, strategy=SimpleNamespace(launcher=None))
+    second = SimpleNamespace(
+        global_rank=1, world_size=2, num_nodes=1, strategy=SimpleNamespace(launcher=None)
+    )
     with pytest.raises(DataError, match=r"^process 1 of 2: image a\.png"), said_once(second):
         raise DataError("image a.png cannot be read")
     with pytest.raises(ProcessLostError, match="diverged") as caught, said_once(second):
