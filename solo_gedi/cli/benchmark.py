@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=2, help="cells at once on this machine")
     add("--out", metavar="FOLDER", help="of the results; runs/SUITE if not given")
     add("--scripts", metavar="FOLDER", help="of configs, as `solo-gedi configs --copy` makes it")
-    add("--dry-run", action="store_true", help="print each cell's command, run none")
+    add("--dry-run", action="store_true", help="print what would run, run none")
     add("--rerun", choices=("failed", "all"), help="run these again")
     add("--evaluate", metavar='"OPTIONS"', help="options of solo-gedi evaluate")
     add("--cluster", choices=("slurm", "local", "debug"), help="run cells through submitit")
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         for cell in comparison.cells:
             print(f"{cell.command}  # {cell.state}")
+        if comparison.script is not None:
+            print(f"# Slurm gets each as a job, from submitit:\n{comparison.script}")
 
 
 def _options(text: str | None) -> dict[str, Any]:

@@ -25,11 +25,13 @@ class Comparison:
         folder: of the tables, the report and the cells.
         cells: all of the suite's that were asked for.
         rows: one for each data set, measure and method, as in `tables.csv`; none of a dry run.
+        script: what a dry run would hand to Slurm for each cell; None without `cluster="slurm"`.
     """
 
     folder: Path
     cells: list[Cell] = field(repr=False)
     rows: list[dict[str, Any]] = field(repr=False)
+    script: str | None = field(default=None, repr=False)
 
 
 def benchmark(
@@ -63,7 +65,7 @@ def benchmark(
         jobs: cells at once on this machine.
         out: folder of the results; `runs/<suite>` when None.
         scripts: folder of configs, laid out as the shipped ones, which are taken when None.
-        dry_run: name the cells and run none.
+        dry_run: name the cells and run none; with "slurm", the script of its jobs too.
         rerun: drop the results of failed cells, or of all, and run them again.
         evaluate: keyword arguments of the evaluation, as `{"tasks": "clustering,linear"}`.
         cluster: run the cells through submitit: "slurm", "local" or "debug".
@@ -98,10 +100,20 @@ def benchmark(
     folder = Path(out or Path("runs") / suite)
     configs = None if scripts is None else Path(scripts)
     cells = cells_of(SUITES[suite], names, which, folder, configs, overrides, evaluate)
-    if dry_run:
+    # submitit's local executor hides every GPU from a job that asks for none.
+    wishes = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}
+    queue = {"slurm_partition": partition} if cluster == "slurm" else {}
+    parameters = {**wishes, **queue} if cluster is not None else {}
+    if dry_run and cluster != "slurm":
         return Comparison(folder, cells, [])
 
-    from solo_gedi.comparison import overview, scheduler, tables
+    from solo_gedi.comparison import scheduler
+
+    if dry_run:
+        script = scheduler.sbatch_script(folder / "submitit", **parameters)
+        return Comparison(folder, cells, [], script)
+
+    from solo_gedi.comparison import overview, tables
 
     _check_options(evaluate or {}, overrides)
     _check_configs(cells)
@@ -110,10 +122,6 @@ def benchmark(
     tables.read(cells)  # what cannot be read is refused before anything runs
     done = len(cells) - len(to_do)
     logger.info("%d cells, %d of them done before: %s/", len(cells), done, folder)
-    # submitit's local executor hides every GPU from a job that asks for none.
-    wishes = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}
-    queue = {"slurm_partition": partition} if cluster == "slurm" else {}
-    parameters = {**wishes, **queue} if cluster is not None else {}
     changed = f" with {' '.join(overrides)}" if overrides else ""
     about = (
         f"Suite {suite}{changed}; seeds {', '.join(map(str, which))}. "

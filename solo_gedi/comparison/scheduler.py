@@ -73,7 +73,7 @@ def run(
         parameters: of submitit's executor.
 
     Raises:
-        ConfigError: if there is no such cluster here.
+        ConfigError: if there is no such cluster here, or it refuses a cell.
         MissingPackageError: without joblib, or submitit where there is a cluster.
     """
     joblib, running = _import("joblib"), _Running()
@@ -103,7 +103,11 @@ def run(
         if cluster is None:
             return run_cell(cell, environment, running)
         start = time.perf_counter()
-        with running.holding(executor.submit(run_cell, cell, environment), "cancel") as job:
+        try:
+            submitted = executor.submit(run_cell, cell, environment)
+        except RuntimeError as error:  # no such partition, no time that long, ...
+            raise ConfigError(f"--cluster={cluster} refuses {cell}: {error}") from error
+        with running.holding(submitted, "cancel") as job:
             try:
                 return job.result()
             except Exception as error:  # of the queue: time limit, lost node, ...
@@ -118,6 +122,32 @@ def run(
         yield from parallel(joblib.delayed(work)(cell) for cell in cells)
     finally:
         running.stop()
+
+
+def sbatch_script(log_folder: Path, **parameters: Any) -> str:
+    """The script that submitit hands to Slurm for a cell, the same for all; needs no Slurm.
+
+    Args:
+        log_folder: of submitit.
+        parameters: of submitit's executor.
+
+    Raises:
+        MissingPackageError: without submitit.
+    """
+    submitit = _import("submitit")
+
+    class Queue(submitit.SlurmExecutor):  # type: ignore[name-defined]
+        """Slurm's executor, which otherwise looks for srun."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+    executor = submitit.AutoExecutor(log_folder, cluster="debug")
+    executor.cluster, executor._executor = "slurm", Queue(log_folder)
+    executor.update_parameters(**parameters)
+    queue = executor._executor
+    return queue._make_submission_file_text(queue._submitit_command_str, uid="")
 
 
 class _Running:

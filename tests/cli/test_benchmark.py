@@ -18,6 +18,19 @@ def test_dry_run_prints_commands_and_runs_none(solo_gedi, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_for_slurm_prints_its_script_too(solo_gedi, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
+    wishes = ("--cluster", "slurm", "--partition", "gpu", "--time", "600")
+    status, said, _ = solo_gedi(*TOY, "--dry-run", "--out", "out", *wishes)
+    commands, script = said.split("# Slurm gets each as a job, from submitit:\n")
+    assert status == 0
+    assert commands.count("solo-gedi toy out/") == 4
+    assert script.startswith("#!/bin/bash\n")
+    assert {"#SBATCH --partition=gpu", "#SBATCH --time=600"} <= set(script.splitlines())
+    assert "submitit.core._submit" in script
+    assert not (tmp_path / "out").exists()
+
+
 def test_output_may_be_read_in_part(console):
     shown = "solo-gedi benchmark sensitivity --dry-run | head -n 1"
     done = console("bash", "-o", "pipefail", "-c", shown)

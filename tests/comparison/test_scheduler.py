@@ -160,6 +160,26 @@ def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):
         list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit"))
 
 
+def test_the_script_of_a_dry_run_is_what_sbatch_gets(cell, tmp_path, monkeypatch):
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    refuses = 'cp "$1" got.sh; echo "sbatch: error: invalid partition" >&2; exit 1'
+    for name, does in {"srun": "true", "sbatch": refuses}.items():
+        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).chmod(0o755)
+    parameters = {"timeout_min": 90, "gpus_per_node": 2, "cpus_per_task": 6}
+    parameters |= {"slurm_partition": "fast"}
+    shown = scheduler.sbatch_script(tmp_path / "submitit", **parameters)
+    assert not (tmp_path / "submitit").exists()
+    asked = {"--time=90", "--gpus-per-node=2", "--cpus-per-task=6", "--partition=fast"}
+    assert asked <= {line.removeprefix("#SBATCH ") for line in shown.splitlines()}
+
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    with pytest.raises(ConfigError, match=r"^--cluster=slurm refuses .*: .*invalid partition"):
+        list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit", **parameters))
+    assert (tmp_path / "got.sh").read_text() == shown
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
 @pytest.mark.parametrize("cluster", [None, "debug"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "Ctrl-C"])
