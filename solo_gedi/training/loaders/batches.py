@@ -1,8 +1,11 @@
 """Training batches that a resumed run goes on with, in the middle of an epoch too."""
 
+import atexit
+import multiprocessing
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from solo_gedi.core.processes import rank, world_size
 from solo_gedi.errors import DataError, reason
+from solo_gedi.training.callbacks.graceful_stop import SIGNALS
 
 ENDLESS = 1000  # batches in an "epoch" of points without end, as in the paper
 _Key = tuple[int, list[int]]  # the seed of a batch, and its images
@@ -64,7 +68,7 @@ class TrainingLoader:
             (_seed_of(self.seed, epoch, batch, rank()), images)
             for batch, images in enumerate(self._order(epoch))
         ][first:]
-        loader = DataLoader(
+        loader = WorkersLoader(
             _Batches(self.dataset, points=self.batch_size is None),
             batch_size=None,
             sampler=keys,
@@ -72,7 +76,6 @@ class TrainingLoader:
             pin_memory=torch.cuda.is_available(),
             # Otherwise it would draw a seed from the global state, at every start of a run.
             generator=torch.Generator().manual_seed(_seed_of(self.seed, epoch)),
-            worker_init_fn=outlive_signals,
         )
         yield from _started(loader)
 
@@ -104,17 +107,45 @@ class _Batches(Dataset):
             return default_collate([self.dataset[i] for i in images])
 
 
-def outlive_signals(worker: int) -> None:
-    """Let a worker go on reading when a signal reaches all processes of a run.
+class WorkersLoader(DataLoader):
+    """A DataLoader whose workers go on reading when a signal reaches all processes of a run.
 
     As Ctrl-C and Slurm send it. The process that trains needs its workers until it has come to
     the end of a step; they end with it.
-
-    Args:
-        worker: its number.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"worker_init_fn": _outlive_signals, **kwargs})
+
+    def __iter__(self) -> Any:
+        """Start the workers, with the signals held back until they ignore them."""
+        if not self.num_workers or not hasattr(signal, "pthread_sigmask"):
+            return super().__iter__()
+        _kill_at_exit()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers inherit it
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _outlive_signals(worker: int) -> None:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@cache
+def _kill_at_exit() -> None:
+    """Have workers that an error has left behind killed at the end of the program.
+
+    multiprocessing would send them a signal that they ignore, and wait for them without end.
+    """
+
+    @atexit.register
+    def kill() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
 
 
 def _seed_of(*numbers: int) -> int:

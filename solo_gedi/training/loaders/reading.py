@@ -15,7 +15,7 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
-from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, outlive_signals
+from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, WorkersLoader
 
 logger = get_logger(__name__)
 
@@ -52,13 +52,12 @@ def loader_of(
     sampler: Sequence[int] | None = None,
 ) -> DataLoader:
     """Batches in order, of `optimizer.batch_size` where no other size is given."""
-    return DataLoader(
+    return WorkersLoader(
         dataset,
         batch_size=batch_size or cfg.optimizer.batch_size,
         sampler=sampler,
         num_workers=_workers(cfg),
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=outlive_signals,
     )
 
 
