@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from solo_gedi import hosts
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
@@ -44,14 +45,23 @@ def training_loader(dataset: Any, cfg: DictConfig) -> TrainingLoader:
     return TrainingLoader(dataset, batch_size, seed=cfg.seed or 0, num_workers=_workers(cfg))
 
 
+def normalization_of(cfg: DictConfig) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of the pixels that a pretraining config trains with."""
+    return hosts.normalization(hosts.build_transform(cfg.data.dataset, cfg.augmentations[0]))
+
+
 def loader_of(
-    dataset: Any,
-    cfg: DictConfig,
-    *,
-    batch_size: int = 0,
-    sampler: Sequence[int] | None = None,
+    dataset: Any, cfg: DictConfig, *, batch_size: int = 0, limit: int | None = None
 ) -> DataLoader:
-    """Batches in order, of `optimizer.batch_size` where no other size is given."""
+    """Batches in order, of `optimizer.batch_size` where no other size is given.
+
+    Of more than `limit` images a random choice, always the same.
+    """
+    sampler = None
+    if limit is not None and len(dataset) > limit:
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(dataset), generator=generator)
+        sampler = order[:limit].sort().values.tolist()
     return WorkersLoader(
         dataset,
         batch_size=batch_size or cfg.optimizer.batch_size,

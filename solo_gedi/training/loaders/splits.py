@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
@@ -18,6 +17,7 @@ from solo_gedi.training.loaders.reading import (
     images_of,
     is_read_here,
     loader_of,
+    normalization_of,
     part_of,
     points_of,
     reading,
@@ -41,8 +41,7 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
     if (points := points_of(cfg)) is not None:
         return DataLoader(points, batch_size=None)
     first = cfg.augmentations[0]
-    mean_std = hosts.normalization(hosts.build_transform(data.dataset, first))
-    pipelines = _transforms(data.dataset, first.crop_size, *mean_std)
+    pipelines = _transforms(data.dataset, first.crop_size, *normalization_of(cfg))
     if not is_read_here(cfg):
         return loader_of(_of_host(cfg, *pipelines)[1], cfg)
     check_classes(cfg)
@@ -106,27 +105,19 @@ def plain_loader(cfg: DictConfig, *, train: bool, limit: int | None = None) -> D
     Raises:
         DataError: if the data cannot be read.
     """
-    dataset, spec = cfg.data.dataset, spec_of(cfg.data.dataset)
+    spec = spec_of(cfg.data.dataset)
     if spec.points:
         points, labels = fixed_points(spec, seed=0 if train else 1)
         return DataLoader(TensorDataset(points, labels), batch_size=400)
     key = "train_path" if train else "val_path"
     if cfg.data[key] is None:
         raise DataError(f"data.{key} names no images")
-    first = cfg.augmentations[0]
-    mean, std = hosts.normalization(hosts.build_transform(dataset, first))
-    transform = plain(first.crop_size, mean, std)
+    transform = plain(cfg.augmentations[0].crop_size, *normalization_of(cfg))
     if is_read_here(cfg):
         images = images_of(cfg, train=train, transform=transform)
     else:
         images = _of_host(cfg, transform, transform)[0 if train else 1]
-    chosen = None
-    if limit is not None and len(images) > limit:  # type: ignore[arg-type]
-        generator = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(images), generator=generator)  # type: ignore[arg-type]
-        chosen = order[:limit].sort().values.tolist()
-    batch_size = max(cfg.optimizer.batch_size, 100)
-    return loader_of(images, cfg, batch_size=batch_size, sampler=chosen)
+    return loader_of(images, cfg, batch_size=max(cfg.optimizer.batch_size, 100), limit=limit)
 
 
 def other_data(cfg: DictConfig, name: str) -> DictConfig:
@@ -142,7 +133,7 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     dataset, _, path = name.partition(":")
     cfg = cfg.copy()
     first = cfg.augmentations[0]
-    first.mean, first.std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
+    first.mean, first.std = normalization_of(cfg)
     cfg.data.dataset, cfg.data.no_labels = dataset, spec_of(dataset).has_class_folders
     splits = spec_of(dataset).splits
     path = path or (splits[-1] if splits else cfg.data.val_path)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -20,6 +19,7 @@ from solo_gedi.training.loaders.reading import (
     images_of,
     is_read_here,
     loader_of,
+    normalization_of,
     part_of,
     points_of,
     reading,
@@ -68,12 +68,8 @@ def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
     Raises:
         DataError: if the data cannot be read.
     """
-    first = cfg.augmentations[0]
-    mean_std = hosts.normalization(hosts.build_transform(cfg.data.dataset, first))
-    images = _training_images(cfg, plain(first.crop_size, *mean_std))
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(len(images), generator=generator)[:limit].sort().values
-    loader = loader_of(images, cfg, batch_size=100, sampler=chosen.tolist())
+    transform = plain(cfg.augmentations[0].crop_size, *normalization_of(cfg))
+    loader = loader_of(_training_images(cfg, transform), cfg, batch_size=100, limit=limit)
     return (x for _, x, _ in loader)
 
 
