@@ -285,16 +285,3 @@ def epochs_of(checkpoint: Mapping[str, Any]) -> float:
         done: int = loops["epoch_loop.batch_progress"]["current"]["completed"]
         return round(epoch + done / length, 2)
     return epoch + 1
-
-
-def epoch_of(path: Path) -> int:
-    """The last epoch that a checkpoint has done, from 0; -1 within the first.
-
-    Args:
-        path: of a checkpoint, as `last` finds it.
-
-    Example:
-        >>> epoch_of(Path("gedi-digits-20260102-ep=7.ckpt"))
-        7
-    """
-    return progress(path)[0] - 1

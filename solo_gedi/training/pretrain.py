@@ -137,7 +137,7 @@ def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
 
     with evaluation_mode(method.to(device)):
         if reference := measure_reference(log_p, run.config, device):
-            reference.write(run.folder, checkpoint.name, checkpoints.epoch_of(checkpoint) + 1)
+            reference.write(run.folder, checkpoint.name, checkpoints.progress(checkpoint)[0])
     method.cpu()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo_gedi.core.checkpoints import epoch_of, progress
+from solo_gedi.core.checkpoints import progress
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
 
@@ -115,7 +115,7 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
 
     def last(out):
         paths = Path(out).glob("gedi/*/*.ckpt")
-        return torch.load(max(paths, key=epoch_of), weights_only=True)
+        return torch.load(max(paths, key=progress), weights_only=True)
 
     train("uninterrupted")
     epochs = []
