@@ -208,9 +208,12 @@ class GEDI(BaseMethod):
         they don't.
         """
         with evaluation_mode(self.backbone, self.projector):
-            of_samples = self.log_density(samples)
-            mixed = self.mixes_batch
-            of_data = self.log_density(data) if mixed else log_density(self.projector(features))
+            if self.mixes_batch:
+                both = self.log_density(torch.cat([data, samples]))
+                of_data, of_samples = both.split([len(data), len(samples)])
+            else:
+                of_data = log_density(self.projector(features))
+                of_samples = self.log_density(samples)
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 
     def _log_step(
