@@ -16,18 +16,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import HERE, Row, build, interleaved, machine, options, report, step_of
 from benchmarks.measure import two_views as batch_of
 from benchmarks.scaling import _Step
 from benchmarks.sgld import jem_style, pooling_after_convolutions
 from solo_gedi import evaluate, hosts, load_config, pretrain
+from solo_gedi.core import sampler
 from solo_gedi.data.batched import BatchedViews
 from solo_gedi.errors import reason
 from solo_gedi.files import write_json
@@ -38,6 +41,7 @@ STILL = (
     *("++method_kwargs.input_noise_std=0", "++method_kwargs.sgld.noise_std=0"),
     "++method_kwargs.sgld.reinit_prob=0",
 )
+COMPILED = "++method_kwargs.sgld.compile=true"
 RESNET18 = ("backbone.name=resnet18", "~backbone.kwargs.width")
 VARIANTS = {
     "gedi": ("gedi",),
@@ -123,30 +127,30 @@ def right(given: argparse.Namespace) -> Iterator[Row]:
     yield from waits_for_nothing(given, there)
 
 
+def eager_draw(model: Any, like: Tensor) -> Tensor:
+    """A draw whose kernels are launched one by one, on a GPU too."""
+    with mock.patch.object(sampler, "ON_GRAPHS", None):
+        return model.draw_samples(like)
+
+
 def right_draws(given: argparse.Namespace) -> Iterator[Row]:
-    """Draws by a compiled score, on a GPU a graph, against eager ones from the same state."""
-    compiled = "++method_kwargs.sgld.compile=true"
-    samplers: dict[str, Any] = {
-        "eager": build("gedi", given, FP32),
-        "compiled": build("gedi", given, FP32, compiled),
-    }
-    like, draws = batch_of(given)[1][0], {}
-
-    def both() -> float:
-        for kind, model in samplers.items():
-            draws[kind] = model.draw_samples(like)
-        return error(draws["compiled"].double(), draws["eager"].double())
-
-    with tf32(False):
-        yield checked("a compiled draw against eager, relative", both(), RTOL)
-        first = draws["compiled"]
-        with torch.no_grad():
-            for model in samplers.values():
-                for parameter in model.backbone.parameters():
+    """Draws by a graph, of a compiled score too, against eager ones from the same state."""
+    like = batch_of(given)[1][0]
+    for name, compiled in (("graphed", ()), ("compiled", (COMPILED,))):
+        eager: Any = build("gedi", given, FP32)
+        other: Any = build("gedi", given, FP32, *compiled)
+        with tf32(False):
+            first = other.draw_samples(like)
+            off = error(first.double(), eager_draw(eager, like).double())
+            yield checked(f"a {name} draw against eager, relative", off, RTOL)
+            with torch.no_grad():
+                for parameter in (*eager.backbone.parameters(), *other.backbone.parameters()):
                     parameter.mul_(1.1)
-        yield checked("... after a change of the weights", both(), RTOL)
-        fresh = error(draws["compiled"].double(), first.double())
-        yield checked("... with fresh noise", fresh, 1e-3, least=True)
+            second = other.draw_samples(like)
+            off = error(second.double(), eager_draw(eager, like).double())
+        yield checked(f"a {name} draw after a change of the weights", off, RTOL)
+        fresh = error(second.double(), first.double())
+        yield checked(f"a {name} draw has fresh noise", fresh, 1e-3, least=True)
 
 
 def waits_for_nothing(given: argparse.Namespace, batch: list[Any]) -> Iterator[Row]:
@@ -165,9 +169,7 @@ def waits_for_nothing(given: argparse.Namespace, batch: list[Any]) -> Iterator[R
 
 
 def fast(given: argparse.Namespace) -> Iterator[Row]:
-    """Draws by a loop in the style of JEM's code, eager, compiled; whole steps; augmentation."""
-    for size in given.batches:
-        yield from fast_draws(on(given, batch=size))
+    """Whole steps; augmentation; draws by a loop in the style of JEM's code, eager, as graphs."""
     batch = batch_of(given)
     names = ("gedi", "gedi_fast", "gedi_nogen", "swav")
     models: dict[str, Any] = {name: build(name, given) for name in names}
@@ -179,29 +181,33 @@ def fast(given: argparse.Namespace) -> Iterator[Row]:
     shape = (given.batch, 3, given.size, given.size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=given.device)
     yield from timed(interleaved({"two views on the device": lambda: views(pixels)}, given.rounds))
+    for size in given.batches:
+        yield from fast_draws(on(given, batch=size))
 
 
 def fast_draws(given: argparse.Namespace) -> Iterator[Row]:
     """Of one size of batch, in three precisions."""
+    torch.compiler.reset()  # it would take the other size for one that varies
     like = batch_of(given)[1][0]
     eager: Any = build("gedi", given, FP32)
-    compiled: Any = build("gedi", given, FP32, "++method_kwargs.sgld.compile=true")
+    graphed, compiled = build("gedi", given, FP32), build("gedi", given, FP32, COMPILED)
     theirs = pooling_after_convolutions(eager)
     shape = (eager.sgld.buffer_size, 3, given.size, given.size)
     buffer = torch.rand(shape) * 2 - 1
 
-    def draw(model: Any, precision: str) -> None:
+    def draw(model: Any, precision: str, how: Callable[[Any, Tensor], Tensor]) -> None:
         if model.sampler is not None:
             model.sampler.precision = precision
-        model.draw_samples(like)
+        how(model, like)
 
     for name, precision, quick in (
         *(("fp32", "fp32", False), ("TF32", "fp32", True)),
         ("bf16", "bf16", True),
     ):
         work = {"JEM-style loop": partial(jem_style, theirs, buffer, given)}
-        work |= {"eager": partial(draw, eager, precision)}
-        work |= {"compiled": partial(draw, compiled, precision)}
+        work |= {"eager": partial(draw, eager, precision, eager_draw)}
+        work |= {"graphed": partial(draw, graphed, precision, type(graphed).draw_samples)}
+        work |= {"compiled": partial(draw, compiled, precision, type(compiled).draw_samples)}
         with tf32(quick):
             yield from timed(interleaved(work, given.rounds), f"a draw of {given.batch}, {name}: ")
 
@@ -238,6 +244,10 @@ def processes(given: argparse.Namespace) -> Iterator[Row]:
             ddp = DistributedDataParallel(_Step(build("gedi", given, FP32)))
             work = {"a step": step_of(alone, batch), "by DDP": step_of(ddp, batch)}
             yield from timed(interleaved(work, given.rounds), f"{backend}, ")
+            with profile(activities=[ProfilerActivity.CPU]) as seen:
+                work["by DDP"]()
+            calls = sum(e.count for e in seen.key_averages() if e.key.startswith("c10d::"))
+            yield {"what": f"{backend}, collectives of a step by DDP", "value": calls}
         finally:
             dist.destroy_process_group()
 

@@ -34,8 +34,7 @@ class SGLDSettings:
         precision: of the network in the sampler: fp32, bf16, or auto, which on a processor with
             bf16 measures both at the first draw, and takes bf16 where it is faster and its
             gradients have fp32's direction.
-        compile: whether the score is compiled with torch.compile; on CUDA, whether a draw also is
-            one CUDA graph.
+        compile: whether the score is compiled with torch.compile.
         buffer_device: where the chains are kept: null, with the model, or cpu, from where those of
             a draw are copied to the model and back.
 
@@ -63,7 +62,8 @@ class Sampler:
     and the factor of the step size, and saves and restores them together. The networks behind a
     density belong in evaluation mode: see `evaluation_mode`.
 
-    With `settings.compile` the score is compiled, and on CUDA a whole draw is one graph.
+    On CUDA a whole draw is one graph, launched at once, where `networks` are given and the buffer
+    has a generator.
 
     Args:
         settings: how chains move; not changed.
@@ -198,8 +198,9 @@ class Sampler:
                 )
             return samples, torch.stack(norms).mean(), samples.abs().amax()
 
-        graphs = settings.compile and self.device.type == ON_GRAPHS
-        if graphs and self.buffer.generator is not None:
+        # A graph would not see that weights have moved which it was not told of.
+        told = bool(self.networks) and self.buffer.generator is not None
+        if told and self.device.type == ON_GRAPHS:
             return GraphedLoop(loop, self._weights)
         return loop
 
