@@ -50,7 +50,8 @@ VARIANTS = {
     "gedi, gradient penalty": ("gedi", "++method_kwargs.grad_penalty=0.1"),
     "gedi, bounded": ("gedi", "++method_kwargs.max_spectral_norm=0.5"),
 }
-RTOL, COSINE = 1e-4, 0.99
+# Of float64; float32's kernels may put a unit on the other side of its kink: a CPU's are 3e-4 off.
+RTOL, RTOL_FP32, COSINE = 1e-4, 1e-2, 0.99
 
 Part = Callable[[argparse.Namespace], Iterator[Row]]
 
@@ -84,6 +85,17 @@ def still(given: argparse.Namespace, *variant: str) -> Any:
     return model
 
 
+def doubled(model: Any) -> Any:
+    """A method, and its chains, in double precision."""
+    model.replay_buffer.chains = model.replay_buffer.chains.double()
+    return model.double()
+
+
+def in_float64(batch: list[Any]) -> list[Any]:
+    """A batch with its views in double precision."""
+    return [batch[0], [view.double() for view in batch[1]], batch[2]]
+
+
 def gradients(model: Any, batch: list[Any]) -> Tensor:
     """Of a training step, as one vector, with the loss in front."""
     if model.spectral_bound is not None:
@@ -112,13 +124,12 @@ def right(given: argparse.Namespace) -> Iterator[Row]:
     batch = batch_of(cpu)
     there = [batch[0], [v.to(given.device) for v in batch[1]], batch[2].to(given.device)]
     for name, variant in VARIANTS.items():
-        reference = still(cpu, *variant).double()
-        reference.replay_buffer.chains = reference.replay_buffer.chains.double()
-        doubled = [batch[0], [view.double() for view in batch[1]], batch[2]]
-        exact = gradients(reference, doubled)
+        exact = gradients(doubled(still(cpu, *variant)), in_float64(batch))
+        found = gradients(doubled(still(given, *variant)), in_float64(there))
+        yield checked(f"{name}: float64 against the CPU's, relative", error(found, exact), RTOL)
         with tf32(False):
             found = gradients(still(given, *variant), there)
-        yield checked(f"{name}: fp32 against float64, relative", error(found, exact), RTOL)
+        yield checked(f"{name}: fp32 against float64, relative", error(found, exact), RTOL_FP32)
         with tf32(True):
             found = gradients(still(given, *variant), there)
         cosine = float(F.cosine_similarity(found, exact, dim=0))
@@ -187,27 +198,23 @@ def fast(given: argparse.Namespace) -> Iterator[Row]:
 
 def fast_draws(given: argparse.Namespace) -> Iterator[Row]:
     """Of one size of batch, in three precisions."""
-    torch.compiler.reset()  # it would take the other size for one that varies
     like = batch_of(given)[1][0]
-    eager: Any = build("gedi", given, FP32)
-    graphed, compiled = build("gedi", given, FP32), build("gedi", given, FP32, COMPILED)
-    theirs = pooling_after_convolutions(eager)
-    shape = (eager.sgld.buffer_size, 3, given.size, given.size)
-    buffer = torch.rand(shape) * 2 - 1
-
-    def draw(model: Any, precision: str, how: Callable[[Any, Tensor], Tensor]) -> None:
-        if model.sampler is not None:
-            model.sampler.precision = precision
-        how(model, like)
-
     for name, precision, quick in (
         *(("fp32", "fp32", False), ("TF32", "fp32", True)),
         ("bf16", "bf16", True),
     ):
-        work = {"JEM-style loop": partial(jem_style, theirs, buffer, given)}
-        work |= {"eager": partial(draw, eager, precision, eager_draw)}
-        work |= {"graphed": partial(draw, graphed, precision, type(graphed).draw_samples)}
-        work |= {"compiled": partial(draw, compiled, precision, type(compiled).draw_samples)}
+        torch.compiler.reset()  # it would take the other size for one that varies
+        only = f"++method_kwargs.sgld.precision={precision}"
+        eager, graphed = build("gedi", given, only), build("gedi", given, only)
+        compiled: Any = build("gedi", given, only, COMPILED)
+        theirs = pooling_after_convolutions(eager)
+        buffer = torch.rand((eager.sgld.buffer_size, *like.shape[1:])) * 2 - 1
+        work = {
+            "JEM-style loop": partial(jem_style, theirs, buffer, given),
+            "eager": partial(eager_draw, eager, like),
+            "graphed": partial(graphed.draw_samples, like),
+            "compiled": partial(compiled.draw_samples, like),
+        }
         with tf32(quick):
             yield from timed(interleaved(work, given.rounds), f"a draw of {given.batch}, {name}: ")
 
@@ -220,7 +227,8 @@ def timed(milliseconds: dict[str, float], before: str = "") -> Iterator[Row]:
 
 def memory(given: argparse.Namespace) -> Iterator[Row]:
     """The most that a step takes: small images, and large ones on a ResNet-50."""
-    large = ("backbone.name=resnet50", "~backbone.kwargs.width")
+    # Of CIFAR's images solo-learn's ResNets do not halve the size at first.
+    large = ("backbone.name=resnet50", "~backbone.kwargs.width", "data.dataset=stl10")
     large += ("method_kwargs.sgld.buffer_size=1000",)
     cases = {"ResNet-8": (given, ()), "ResNet-50": (on(given, size=given.large), large)}
     for name, (sizes, overrides) in cases.items():
@@ -343,6 +351,8 @@ def main(arguments: list[str] | None = None) -> None:
             what = f"{type(error).__name__}: {reason(error)}"
             rows.append({"part": name, "what": what, "value": None, "ok": False})
         rows.append({"part": name, "what": "seconds", "value": time.perf_counter() - start})
+        if given.device == "cuda":
+            torch.cuda.empty_cache()  # NCCL takes its own
         write_json(given.out, {"machine": machine(), "rows": rows})
     note = "`ok` says whether a value is within its bound."
     if given.out == HERE / "results" / "gpu.json" and not given.tiny:

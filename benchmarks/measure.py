@@ -135,7 +135,7 @@ def report(name: str, title: str, rows: list[Row], given: argparse.Namespace, no
 def _shown(name: str, result: dict[str, Any]) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
     about = ", ".join(f"{key}: {value}" for key, value in result["machine"].items())
-    table = tabulate(result["rows"], headers="keys", tablefmt="github", floatfmt=".2f")
+    table = tabulate(result["rows"], headers="keys", tablefmt="github", floatfmt=".4g")
     return f"## {name}: {result['title']}\n\n{table}\n\n{result['note']}\n\n{settings}. {about}.\n"
 
 

@@ -34,7 +34,9 @@ class PooledConv2d(nn.Conv2d):
             self._held = self._kernel() if on else None
 
     def _kernel(self) -> Tensor:
-        return F.avg_pool2d(self.weight, 2, stride=1, padding=1)
+        # Padded apart: in channels_last, CUDA's gradient of a pooling that pads itself is wrong
+        # in many versions of PyTorch (pytorch/pytorch#188344).
+        return F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), 2, stride=1)
 
     def forward(self, input: Tensor) -> Tensor:
         """(n, in_channels, h, w) -> (n, out_channels, h // 2, w // 2)."""

@@ -129,3 +129,16 @@ def test_kernels_are_dropped_when_a_draw_fails():
     with pytest.raises(ZeroDivisionError), constant_weights(network):
         1 / 0  # noqa: B018
     assert all(block.conv2._held is None for block in network.blocks[:2])
+
+
+def test_no_pooling_pads_itself(monkeypatch):
+    """CUDA's gradient of one that does is wrong for channels_last: pytorch/pytorch#188344."""
+    pool, paddings = F.avg_pool2d, []
+
+    def noted(input, kernel_size, stride=None, padding=0, *args, **kwargs):
+        paddings.append(padding)
+        return pool(input, kernel_size, stride, padding, *args, **kwargs)
+
+    monkeypatch.setattr(F, "avg_pool2d", noted)
+    EnergyResNet8(4)(torch.zeros(1, 3, 8, 8)).sum().backward()
+    assert paddings == [0, 0, 0, 0]  # two kernels and two shortcuts
