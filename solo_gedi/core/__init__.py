@@ -1,5 +1,6 @@
 """GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
 
+from solo_gedi.core.batch_norm import mixes_batch, statistics_of_first
 from solo_gedi.core.energy import EnergyHead, input_gradient, input_score, log_density
 from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
@@ -11,7 +12,6 @@ from solo_gedi.core.sgld import (
     constant_weights,
     evaluation_mode,
     langevin_step,
-    mixes_batch,
     sample_sgld,
 )
 from solo_gedi.core.spectral_norm import SpectralBound
@@ -41,4 +41,5 @@ __all__ = [
     "prior_loss",
     "sample_sgld",
     "saved_sampler",
+    "statistics_of_first",
 ]

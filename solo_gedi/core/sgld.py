@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from solo_gedi.core.energy import InputGradient, LogDensity, input_gradient
 from solo_gedi.core.precision import network_precision
@@ -190,21 +189,3 @@ def constant_weights(*modules: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.hold(False)
-
-
-def mixes_batch(network: nn.Module) -> bool:
-    """Whether a point's output depends on the batch that it comes with, as under batch norm.
-
-    Args:
-        network: any; a layer of its own kind says so by an attribute `mixes_batch`.
-
-    Example:
-        >>> mixes_batch(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
-        True
-        >>> mixes_batch(nn.Linear(2, 3))
-        False
-    """
-    return any(
-        isinstance(layer, _BatchNorm) or getattr(layer, "mixes_batch", False)
-        for layer in network.modules()
-    )

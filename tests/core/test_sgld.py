@@ -12,7 +12,6 @@ from solo_gedi.core import (
     evaluation_mode,
     langevin_step,
     log_density,
-    mixes_batch,
     sample_sgld,
 )
 from solo_gedi.core.sgld import chain_norms, clip_norm
@@ -326,12 +325,3 @@ def test_chains_in_evaluation_mode_leave_batch_norm_alone_and_do_not_meet():
     # The contrast: in training mode the chains move the statistics.
     sample_sgld(net, x, 3, 0.1, 0.0)
     assert not torch.equal(statistics()["rest.1.running_mean"], before["rest.1.running_mean"])
-
-
-def test_batch_norm_mixes_a_batch_and_so_does_a_layer_that_says_so():
-    class Mixing(nn.Identity):
-        mixes_batch = True
-
-    assert mixes_batch(Net())
-    assert mixes_batch(nn.Sequential(nn.Linear(2, 2), Mixing()))
-    assert not mixes_batch(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.GroupNorm(1, 2)))

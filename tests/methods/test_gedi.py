@@ -133,7 +133,7 @@ def test_sampler_moves_chains_in_sample_space_towards_higher_density(build):
 
 
 @pytest.mark.parametrize("where", ["backbone", "head"])
-def test_with_batch_norm_data_and_samples_share_the_density_of_evaluation_mode(
+def test_with_batch_norm_data_and_samples_share_the_density_by_the_datas_statistics(
     build, build_with_batch_norm, where
 ):
     if where == "backbone":
@@ -154,14 +154,46 @@ def test_with_batch_norm_data_and_samples_share_the_density_of_evaluation_mode(
     for (name, own), other in zip(model.named_buffers(), twin.buffers(), strict=True):
         assert torch.equal(own, other), f"the samples have entered {name}"
 
-    model.eval()
+    x = model.sample_space.to_samples(data[1][0])
+    _run_by_statistics_of(twin, x)
     with torch.no_grad():
         energies = {
-            "train_data_energy": -model.log_density(model.sample_space.to_samples(data[1][0])),
-            "train_sample_energy": -model.log_density(drawn[0]),
+            "train_data_energy": -twin.log_density(x),
+            "train_sample_energy": -twin.log_density(drawn[0]),
         }
     for name, energy in energies.items():
         torch.testing.assert_close(model.logged[name].detach(), energy.mean(), rtol=1e-4, atol=1e-5)
+
+
+def _run_by_statistics_of(model, samples):
+    """Make the running statistics of batch norm those of a batch, and evaluate."""
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    values = {}
+    for layer in layers:
+        layer.momentum = 1.0
+        layer.register_forward_pre_hook(
+            lambda m, i: values.__setitem__(m, i[0].numel() // i[0].shape[1])
+        )
+    with torch.no_grad():
+        model.train().log_density(samples)
+    for layer in layers:
+        layer.running_var *= (values[layer] - 1) / values[layer]  # not of the population
+    model.eval()
+
+
+def test_features_of_any_scale_have_one_density_under_batch_norm_in_the_head(build):
+    """By running statistics larger ones would have a higher one, and grow without end."""
+    model = build(method_kwargs={"use_bn_in_head": True}).train()
+    model.projector.layers[1].running_var.fill_(4.0)
+    data, samples = torch.rand(2, 16, 1, 8, 8) * 2 - 1
+    found = []
+    for scale in (1, 1000):
+        model.backbone.register_forward_hook(lambda m, i, out, scale=scale: scale * out)
+        features = model.backbone(model.sample_space.to_input(data))
+        found.append(model._log_densities(data, features, samples))
+    for name, density in found[0].items():
+        torch.testing.assert_close(density, found[1][name], rtol=0.01, atol=0.01)
+        assert density.std() > 0.05
 
 
 def test_gradient_penalty_is_that_of_the_density_in_sample_space(build):
@@ -184,13 +216,13 @@ def test_gradient_penalty_is_that_of_the_density_in_sample_space(build):
     torch.testing.assert_close(penalty.double(), torch.stack(squares).mean(), rtol=1e-3, atol=0)
 
 
-def test_gradient_penalty_with_batch_norm_is_that_of_evaluation_mode(build_with_batch_norm):
+def test_gradient_penalty_with_batch_norm_is_that_by_the_datas_statistics(build_with_batch_norm):
     overrides = ("+method_kwargs.grad_penalty=0.5", "method_kwargs.input_noise_std=0")
     model, data = build_with_batch_norm(*overrides).train(), batch(n=4, channels=3)
     model.training_step(data, 0).backward()
     assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
     samples = model.sample_space.to_samples(data[1][0])
-    _, score = input_gradient(model.eval().log_density, samples)
+    _, score = input_gradient(model.train().log_density, samples)
     expected = score.square().sum((1, 2, 3)).mean()
     penalty = model.logged["train_grad_penalty_loss"].detach()
     torch.testing.assert_close(penalty, expected, rtol=1e-3, atol=0)
