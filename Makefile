@@ -4,7 +4,10 @@
 # make floors : the test suite on the lowest stated versions, in an environment of its own
 # make results : renew the tables of README.md and docs/*.md from docs/results/*.json
 # make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
+# make demo TORCH='torch torchvision --index-url ADDRESS' : PyTorch from another index, as its builds
+#     for CPUs, which take 1 GB in place of 5.5
 PYTHON ?= python3
+TORCH ?= torch torchvision
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOLO_LEARN ?=
@@ -46,12 +49,16 @@ setup: $(VENV)/installed
 # The stamp is written last, so an interrupted set-up is done again.
 $(VENV)/installed: pyproject.toml setup.py Makefile
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "solo-gedi needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.11" % v)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install torch torchvision
-	$(BIN)/python -m pip install -e '.[test]'
-	$(BIN)/python -m pip install --no-deps solo-learn==1.0.2
-	touch $@
+	@echo "Set-up, once: 1 of 4, a Python environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "2 of 4, $(TORCH): minutes, and 5.5 GB where it is built for NVIDIA's GPUs"
+	@$(BIN)/python -m pip install --quiet $(TORCH)
+	@echo "3 of 4, solo-gedi and what it and its tests need: a minute, and 1 GB"
+	@$(BIN)/python -m pip install --quiet -e '.[test]'
+	@echo "4 of 4, solo-learn"
+	@$(BIN)/python -m pip install --quiet --no-deps solo-learn==1.0.2
+	@touch $@
 
 # The test of the report opens it in Chromium. Debian's, where it can be installed.
 browser:

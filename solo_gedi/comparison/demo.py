@@ -1,5 +1,6 @@
 """GEDI beside SwAV and Barlow Twins on digits, in minutes on two CPU cores."""
 
+import json
 from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from solo_gedi import __version__
 from solo_gedi.comparison import tables
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import Interrupted
-from solo_gedi.files import check_folder
+from solo_gedi.files import check_folder, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,8 @@ def demo(
     """Pretrain, probe and evaluate three methods on scikit-learn's digits.
 
     `table.csv`, `.md` and `.tex` hold the comparison, `samples.png` what GEDI draws, and
-    `gedi.png` that and how it clusters the test digits.
+    `gedi.png` that and how it clusters the test digits. `demo.json` keeps what is done: a demo that
+    was stopped goes on with the next method, and one that is done is not done again.
 
     Args:
         out: folder of the results.
@@ -41,7 +44,7 @@ def demo(
 
     Returns:
         A row a method: its name, the NMI of its own clusters, the accuracies of the linear probe
-        and of kNN, all on the test split, and the seconds it took.
+        and of kNN, all on the test split, and the seconds it took; and `run`, its folder.
 
     Raises:
         GEDIError: before training starts, if an argument cannot work.
@@ -50,11 +53,39 @@ def demo(
     Example:
         demo(out="runs/try", epochs=2)
     """
-    folder, rows = Path(out), []
+    folder = Path(out)
     check_folder(folder, "--out")
-    for method in METHODS:
+    settings = {"version": __version__, "epochs": epochs, "seed": seed}
+    rows = _done(folder / "demo.json", settings)
+    for number, method in enumerate(METHODS[len(rows) :], len(rows) + 1):
+        left = (len(METHODS) - number + 1) * sum(row["seconds"] for row in rows) / (number - 1 or 1)
+        about = f", about {left:.0f} s left" if rows else ""
+        logger.info("%d of %d: %s%s", number, len(METHODS), method, about)
         rows.append(_compare(method, folder, epochs, seed))
-        tables.write(rows, folder, "table", DIGITS)
+        tables.write([shown(row) for row in rows], folder, "table", DIGITS)
+        write_json(folder / "demo.json", {**settings, "rows": rows})
+    return rows
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `demo` as its table shows it, without the folder of the run."""
+    return {name: value for name, value in row.items() if name != "run"}
+
+
+def _done(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a demo with the same settings whose runs still lie there."""
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text())
+    rows: list[dict[str, Any]] = before.pop("rows")
+    if before != settings or not all(Path(row["run"]).exists() for row in rows):
+        return []
+    logger.info(
+        "%d of %d methods were done before; without %s they run again",
+        len(rows),
+        len(METHODS),
+        path,
+    )
     return rows
 
 
@@ -90,6 +121,7 @@ def _compare(method: str, out: Path, epochs: int | None, seed: int | None) -> di
         "linear acc": result.value(task="linear", metric="accuracy"),
         "kNN acc": result.value(task="knn", metric="accuracy"),
         "seconds": round(perf_counter() - start),
+        "run": str(run.folder),
     }
 
 
