@@ -1,6 +1,6 @@
 """GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
 
-from solo_gedi.core.batch_norm import mixes_batch, statistics_of_first
+from solo_gedi.core.batch_norm import mixes_batch
 from solo_gedi.core.energy import EnergyHead, input_gradient, input_score, log_density
 from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
@@ -41,5 +41,4 @@ __all__ = [
     "prior_loss",
     "sample_sgld",
     "saved_sampler",
-    "statistics_of_first",
 ]

@@ -21,7 +21,6 @@ from solo_gedi.core import (
     mixes_batch,
     objective_inputs,
     saved_sampler,
-    statistics_of_first,
 )
 from solo_gedi.core.devices import in_words, room
 from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
@@ -204,17 +203,15 @@ class GEDI(BaseMethod):
     def _log_densities(self, data: Tensor, features: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.
 
-        Batch norm takes the data's statistics for both. The chains follow the density of
-        evaluation mode, by running statistics, which are close to these. The data's `features` are
-        used where no batch norm is in the backbone.
+        Batch norm takes its statistics from both. By running statistics, which lag behind the
+        weights, features that outgrow them would have a higher density, and would explode. The
+        data's `features` are used where no batch norm is in the backbone.
         """
-        networks = (self.backbone, self.projector)
-        with evaluation_mode(*networks), statistics_of_first(len(data), *networks):
-            if self.mixes_batch:
-                both = self.log_density(torch.cat([data, samples]))
-            else:
-                of_samples = self.backbone(self.sample_space.to_input(samples))
-                both = log_density(self.projector(torch.cat([features, of_samples])))
+        if self.mixes_batch:
+            both = self.log_density(torch.cat([data, samples]))
+        else:
+            of_samples = self.backbone(self.sample_space.to_input(samples))
+            both = log_density(self.projector(torch.cat([features, of_samples])))
         of_data, of_samples = both.split([len(data), len(samples)])
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 
