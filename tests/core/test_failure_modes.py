@@ -51,9 +51,10 @@ def test_features_that_are_not_finite_have_no_rank():
     assert effective_rank(features).isnan()
 
 
-def test_neighbour_cut_is_the_share_of_edges_over_that_of_permuted_clusters():
+@pytest.mark.parametrize("number", [2, 3])
+def test_neighbour_cut_is_the_share_of_edges_over_that_of_permuted_clusters(number):
     generator = torch.Generator().manual_seed(0)
-    clusters = torch.randint(0, 3, (200,), generator=generator) * 2  # cluster 1 is empty
+    clusters = torch.randint(0, number, (200,), generator=generator) * 2  # cluster 1 is empty
     neighbours = torch.randint(0, 200, (200, 7), generator=generator)
     cut = sum(
         int(clusters[i] != clusters[j]) for i in range(200) for j in neighbours[i].tolist()

@@ -28,7 +28,7 @@ def inputs():
 def test_loss_is_the_weighted_sum_of_the_single_terms(inputs):
     logits, view_logits, samples = inputs.values()
     score = torch.randn(N, 3, 2)
-    weights = {"gen": 0.5, "inv": 2.0, "prior": 3.0, "energy_l2": 0.1, "grad_penalty": 0.2}
+    weights = {"gen": 0.5, "inv": 2.0, "prior": 0.7, "energy_l2": 0.1, "grad_penalty": 0.2}
     out = GEDIObjective(**weights)(**inputs, data_score=score)
     data = log_density(logits)
     terms = {
@@ -121,11 +121,11 @@ def test_objective_tells_what_it_needs(weights, samples, view):
     assert objective.needs_view is view
 
 
-@pytest.mark.parametrize("missing", ["sample_log_density", "view_logits"])
+@pytest.mark.parametrize("missing", ["sample_log_density", "view_logits", "data_score"])
 def test_a_missing_input_of_a_term_that_is_on_is_named(inputs, missing):
-    inputs[missing] = None
-    with pytest.raises(ValueError, match=missing):
-        GEDIObjective()(**inputs)
+    inputs |= {"data_score": torch.randn(N, 2), missing: None}
+    with pytest.raises(ValueError, match=f"^the .* needs {missing}$"):
+        GEDIObjective(grad_penalty=1.0)(**inputs)
 
 
 @pytest.mark.parametrize("name", ["gen", "inv", "prior", "energy_l2"])
@@ -174,6 +174,7 @@ def test_the_data_of_a_step_have_the_density_of_their_logits_unless_it_is_given(
     x, weight = torch.randn(N, 2, requires_grad=True), torch.randn(2, C)
     views, samples = [x @ weight, torch.randn(N, C)], torch.randn(N)
     own = objective_inputs(objective, views, samples, x=x)
+    assert (own["logits"], own["view_logits"]) == tuple(views)
     torch.testing.assert_close(own["data_log_density"], log_density(views[0]))
     torch.testing.assert_close(own["data_score"], input_score(log_density(x @ weight), x))
     given = objective_inputs(objective, views, samples, 3 * x.sum(1), x=x)
