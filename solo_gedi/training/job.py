@@ -38,7 +38,7 @@ from solo_gedi.training.lock import lock_folder, new_folder, release
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
 from solo_gedi.training.resume import check_resume, find_unfinished, is_finished
-from solo_gedi.training.strategy import QuietDDP
+from solo_gedi.training.strategy import strategy_of
 
 logger = get_logger(__name__)
 
@@ -126,8 +126,8 @@ class Job:
         check_folder(self._parent, "checkpoint.dir")
         self._lock: BaseFileLock | None = None
         self._made: list[Path] = []  # of the run's folder and those above it
-        processes = num_devices(cfg) * (cfg.get("num_nodes") or 1)
-        folder, resume_from, self._factor = decide_once(cfg, processes, self._decide)
+        self._processes = num_devices(cfg) * (cfg.get("num_nodes") or 1)
+        folder, resume_from, self._factor = decide_once(cfg, self._processes, self._decide)
         self.folder = Path(folder)
         self.resume_from = None if resume_from is None else Path(resume_from)
 
@@ -232,9 +232,7 @@ class Job:
         for ours in ("default_root_dir", "max_time"):
             settings.pop(ours, None)
         settings.setdefault("enable_model_summary", False)
-        settings["strategy"] = (
-            QuietDDP() if self.cfg.strategy == "ddp" else self.cfg.strategy or "auto"
-        )
+        settings["strategy"] = strategy_of(self.cfg.strategy, self._processes)
         if isinstance(settings["devices"], str) and settings["devices"].isdigit():
             settings["devices"] = int(settings["devices"])
         with refusals(MisconfigurationException, TypeError, ValueError):

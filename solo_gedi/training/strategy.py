@@ -2,8 +2,27 @@
 
 from typing import Any
 
+from lightning.fabric.utilities.imports import _IS_INTERACTIVE
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+
+
+def strategy_of(chosen: str | None, processes: int) -> "str | QuietDDP":
+    """What the Trainer is given: `QuietDDP` for DDP, which "auto" is for several processes too.
+
+    A notebook forks its processes, which is left to Lightning.
+
+    Args:
+        chosen: the config's `strategy`.
+        processes: of all nodes.
+
+    Example:
+        >>> strategy_of("auto", 1), type(strategy_of("ddp", 2)).__name__
+        ('auto', 'QuietDDP')
+    """
+    chosen = chosen or "auto"
+    ddp = chosen == "ddp" or (chosen == "auto" and processes > 1 and not _IS_INTERACTIVE)
+    return QuietDDP() if ddp else chosen
 
 
 class QuietDDP(DDPStrategy):

@@ -15,7 +15,7 @@ COUNTED = (
     *("all_gather_object", "gather_object", "broadcast_object_list", "scatter_object_list"),
 )
 SMALL = [
-    *("devices=2", "accelerator=cpu", "strategy=ddp", "backbone.kwargs.width=8"),
+    *("devices=2", "accelerator=cpu", "backbone.kwargs.width=8"),
     *(f"+limit_train_batches={STEPS}", "+limit_val_batches=0", "optimizer.batch_size=32"),
     *("data.num_workers=0", "max_epochs=1", "log_every_n_steps=2", "enable_progress_bar=false"),
     *("method_kwargs.sgld.num_steps=1", "method_kwargs.sgld.buffer_size=100"),
