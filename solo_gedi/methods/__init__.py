@@ -1,6 +1,7 @@
 """GEDI and JEM as solo-learn methods."""
 
-from solo_gedi.methods.gedi import GEDI, sample_space
+from solo_gedi.methods.chains import sample_space
+from solo_gedi.methods.gedi import GEDI
 from solo_gedi.methods.jem import JEM
 from solo_gedi.methods.registration import register
 

@@ -10,29 +10,22 @@ from torch import Tensor
 from solo_gedi.core import (
     EnergyHead,
     GEDIObjective,
-    ReplayBuffer,
-    Sampler,
-    SGLDSettings,
     SpectralBound,
     cluster_entropy,
     clusters_used,
-    evaluation_mode,
     log_density,
     mixes_batch,
     objective_inputs,
-    saved_sampler,
 )
-from solo_gedi.core.devices import in_words, room
-from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
-from solo_gedi.data import SampleSpace, spec_of
+from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import ConfigError
-from solo_gedi.hosts import BaseMethod, build_transform, normalization
+from solo_gedi.methods.chains import MethodWithChains
 from solo_gedi.methods.kwargs import MethodKwargs, with_defaults
 
 logger = get_logger(__name__)
 
 
-class GEDI(BaseMethod):
+class GEDI(MethodWithChains):
     """GEnerative and DIscriminative training (Sansone, "The Triad of Failure Modes").
 
     Extra cfg settings: see `solo_gedi.methods.kwargs.MethodKwargs`.
@@ -42,11 +35,7 @@ class GEDI(BaseMethod):
 
     Attributes:
         has_energy: whether a method models log p(x), and so has `sampler` and `watched`.
-        projector: the head f of Eq. 6, on top of the backbone.
         objective: the loss, Eq. 5.
-        sample_space: the map between the chains' [-1, 1] and the network's input.
-        sgld: settings of the sampler.
-        sampler: this process's chains; None before the first training step.
         shown: which of its metrics a progress bar shows, and by which label.
         watched: what the last step says about divergence: loss terms, energies and the chains'
             range and gradient, as scalars.
@@ -64,7 +53,7 @@ class GEDI(BaseMethod):
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         kwargs = self.cfg.method_kwargs
-        self.sgld, self.input_noise_std = SGLDSettings(**kwargs.sgld), kwargs.input_noise_std
+        self.input_noise_std = kwargs.input_noise_std
         self.projector = EnergyHead(
             self.features_dim,
             kwargs.proj_hidden_dim,
@@ -80,15 +69,10 @@ class GEDI(BaseMethod):
             cluster_prior=None if prior is None else torch.tensor(prior),
             gather_distributed=True,
         )
-        self.sample_space = sample_space(self.cfg)
         self.mixes_batch = mixes_batch(self.backbone)
         limit = kwargs.max_spectral_norm
         networks = self.backbone, self.projector
         self.spectral_bound = None if limit is None else SpectralBound(networks, limit)
-        self.sampler: Sampler | None = None
-        # Of a checkpoint, until the first step.
-        self._saved_sampler: dict[str, Any] = saved_sampler({})
-        self._saved_buffers: list[dict[str, Any]] = []
         self.watched: dict[str, Tensor] = {}
         self._validated = False  # whether images have been, and their size looked at
 
@@ -133,15 +117,6 @@ class GEDI(BaseMethod):
         out = super().forward(X)
         return {**out, "z": self.projector(out["feats"])}
 
-    def log_density(self, samples: Tensor) -> Tensor:
-        """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
-        return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
-
-    @property
-    def replay_buffer(self) -> ReplayBuffer | None:
-        """This process's chains; None before the first training step."""
-        return self.sampler.buffer if self.sampler is not None else None
-
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> Tensor:
         """One step of Algorithm 1, with solo-learn's online classifier.
 
@@ -175,20 +150,6 @@ class GEDI(BaseMethod):
         labelled = (targets != -1).any()
         return loss + torch.where(labelled, out["loss"], torch.zeros_like(out["loss"]))
 
-    def draw_samples(self, like: Tensor) -> Tensor:
-        """Draw samples from the model with the networks in evaluation mode.
-
-        Args:
-            like: (n, ...) points, which give number, shape and device.
-
-        Returns:
-            (n, ...) samples in the sample space, without gradient.
-        """
-        if self.sampler is None:
-            self.sampler = self._new_sampler(like)
-        with evaluation_mode(self.backbone, self.projector):
-            return self.sampler.draw(self.log_density, len(like))
-
     def _classify(
         self, indices: Tensor, views: list[Tensor], targets: Tensor, batch_idx: int
     ) -> tuple[dict[str, Any], Sequence[Tensor]]:
@@ -210,8 +171,8 @@ class GEDI(BaseMethod):
         if self.mixes_batch:
             both = self.log_density(torch.cat([data, samples]))
         else:
-            of_samples = self.backbone(self.sample_space.to_input(samples))
-            both = log_density(self.projector(torch.cat([features, of_samples])))
+            features = torch.cat([features, self.backbone(self.sample_space.to_input(samples))])
+            both = log_density(self.projector(features))
         of_data, of_samples = both.split([len(data), len(samples)])
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 
@@ -234,49 +195,6 @@ class GEDI(BaseMethod):
         metrics["train_clusters_used"] = clusters_used(logits)
         self.log_dict(metrics, on_epoch=True, sync_dist=True)
 
-    def _new_sampler(self, like: Tensor) -> Sampler:
-        """The sampler on the device of points (n, ...), with what a checkpoint has brought back.
-
-        Raises:
-            ConfigError: if there is not enough memory for the chains.
-        """
-        settings, space = self.sgld, self.sample_space
-        home = torch.device(settings.buffer_device or like.device)
-        self._check_memory(4 * settings.buffer_size * like[0].numel(), home)
-        generator = torch.Generator(home)
-        # Far from the seeds of all processes' global streams, which are next to each other.
-        generator.manual_seed(torch.initial_seed() % 2**32 + rank() + 2**40)
-        buffer = ReplayBuffer(
-            settings.buffer_size,
-            like.shape[1:],
-            settings.reinit_prob,
-            space.uniform,
-            device=home,
-            generator=generator,
-        )
-        networks = self.backbone, self.projector
-        sampler = Sampler(
-            *(settings, buffer, space.box),
-            networks=networks,
-            device=like.device,
-            gather_distributed=True,
-        )
-        sampler.load_state_dict(self._saved_sampler)
-        buffer.load_state_dicts(self._saved_buffers, rank(), world_size())
-        self._saved_buffers = []
-        return sampler
-
-    def _check_memory(self, needed: int, device: torch.device) -> None:
-        size, free = self.sgld.buffer_size, room(device)
-        taken = f"{in_words(needed)} on {device}"
-        if free is not None and needed > free:
-            elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
-            raise ConfigError(
-                f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where "
-                f"{in_words(free)} are free; set a smaller one{elsewhere}"
-            )
-        logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
-
     def on_validation_batch_start(self, batch: Sequence[Any], *_: Any) -> None:
         """Warn, once, of images of another size than that of the training views."""
         if self._validated:
@@ -298,50 +216,13 @@ class GEDI(BaseMethod):
             self.spectral_bound.apply()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save every process's chains with their randomness, and the sampler's step and precision.
-
-        As `replay_buffers`, one a process, and `sampler`; `spectral_bound` beside them.
-        """
+        """Save `spectral_bound` beside the chains."""
+        super().on_save_checkpoint(checkpoint)
         if self.spectral_bound is not None:
             checkpoint["spectral_bound"] = self.spectral_bound.state_dict()
-        checkpoint["replay_buffers"] = self._saved_buffers
-        checkpoint["sampler"] = self._saved_sampler
-        if self.sampler is not None:
-            state = self.sampler.state_dict()
-            buffer = state.pop("buffer")
-            # Only the first process writes the file, and chains may be large.
-            chains, rest = gather_to_first(buffer.pop("chains")), gather(buffer)
-            checkpoint["replay_buffers"] = [
-                {"chains": own, **other} for own, other in zip(chains, rest, strict=False)
-            ]
-            checkpoint["sampler"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sampler's state until the first step, when device and shape are known.
-
-        Raises:
-            ConfigError: if the buffer had another size.
-        """
+        """Bring it back with them."""
+        super().on_load_checkpoint(checkpoint)
         if self.spectral_bound is not None:
             self.spectral_bound.load_state_dict(checkpoint.get("spectral_bound", []))
-        self._saved_sampler = saved_sampler(checkpoint)
-        self._saved_buffers = checkpoint.get("replay_buffers", [])
-        for saved in self._saved_buffers:
-            if (size := len(saved["chains"])) != self.sgld.buffer_size:
-                raise ConfigError(
-                    f"method_kwargs.sgld.buffer_size={self.sgld.buffer_size}, but the checkpoint "
-                    f"has {size} chains: set it to {size} to go on with them"
-                )
-
-
-def sample_space(cfg: DictConfig) -> SampleSpace:
-    """The space of a config's samples: [-1, 1] for images, a box that covers the data for points.
-
-    An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
-    """
-    spec = spec_of(cfg.data.dataset)
-    if spec.points:
-        return SampleSpace(low=-spec.box, high=spec.box)
-    return SampleSpace.of_images(
-        *normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))
-    )

@@ -423,10 +423,10 @@ def test_images_validated_at_another_size_are_warned_of_once(build, caplog):
 
 def test_chains_that_cannot_fit_are_refused_before_the_first_step(build, monkeypatch):
     model = build(method_kwargs={"sgld": {"buffer_size": 10_000}})
-    monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4 - 1)
+    monkeypatch.setattr("solo_gedi.methods.chains.room", lambda device: 10_000 * 64 * 4 - 1)
     with pytest.raises(ConfigError, match=r"buffer_size=10000: its chains take 2\.44 MiB on cpu"):
         model.training_step(batch(), 0)
-    monkeypatch.setattr("solo_gedi.methods.gedi.room", lambda device: 10_000 * 64 * 4)
+    monkeypatch.setattr("solo_gedi.methods.chains.room", lambda device: 10_000 * 64 * 4)
     model.training_step(batch(), 0)
 
 

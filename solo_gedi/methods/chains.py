@@ -1,0 +1,159 @@
+"""A method's chains: how they are made, moved, saved and brought back."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from solo_gedi.core import (
+    ReplayBuffer,
+    Sampler,
+    SGLDSettings,
+    evaluation_mode,
+    log_density,
+    saved_sampler,
+)
+from solo_gedi.core.devices import in_words, room
+from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
+from solo_gedi.data import SampleSpace, spec_of
+from solo_gedi.errors import ConfigError
+from solo_gedi.hosts import BaseMethod, build_transform, normalization
+
+logger = get_logger(__name__)
+
+
+class MethodWithChains(BaseMethod):
+    """A solo-learn method that models log p(x), and draws from it by SGLD with a replay buffer.
+
+    Args:
+        cfg: solo-learn's config.
+
+    Attributes:
+        projector: the head f of Eq. 6, on top of the backbone; set by the method itself.
+        sample_space: the map between the chains' [-1, 1] and the network's input.
+        sgld: settings of the sampler.
+        sampler: this process's chains; None before the first training step.
+    """
+
+    projector: nn.Module
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        self.sgld = SGLDSettings(**self.cfg.method_kwargs.sgld)
+        self.sample_space = sample_space(self.cfg)
+        self.sampler: Sampler | None = None
+        # Of a checkpoint, until the first step.
+        self._saved_sampler: dict[str, Any] = saved_sampler({})
+        self._saved_buffers: list[dict[str, Any]] = []
+
+    def log_density(self, samples: Tensor) -> Tensor:
+        """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
+        return log_density(self.projector(self.backbone(self.sample_space.to_input(samples))))
+
+    @property
+    def replay_buffer(self) -> ReplayBuffer | None:
+        """This process's chains; None before the first training step."""
+        return self.sampler.buffer if self.sampler is not None else None
+
+    def draw_samples(self, like: Tensor) -> Tensor:
+        """Draw samples from the model with the networks in evaluation mode.
+
+        Args:
+            like: (n, ...) points, which give number, shape and device.
+
+        Returns:
+            (n, ...) samples in the sample space, without gradient.
+        """
+        if self.sampler is None:
+            self.sampler = self._new_sampler(like)
+        with evaluation_mode(self.backbone, self.projector):
+            return self.sampler.draw(self.log_density, len(like))
+
+    def _new_sampler(self, like: Tensor) -> Sampler:
+        """The sampler on the device of points (n, ...), with what a checkpoint has brought back.
+
+        Raises:
+            ConfigError: if there is not enough memory for the chains.
+        """
+        settings, space = self.sgld, self.sample_space
+        home = torch.device(settings.buffer_device or like.device)
+        self._check_memory(4 * settings.buffer_size * like[0].numel(), home)
+        generator = torch.Generator(home)
+        # Far from the seeds of all processes' global streams, which are next to each other.
+        generator.manual_seed(torch.initial_seed() % 2**32 + rank() + 2**40)
+        buffer = ReplayBuffer(
+            settings.buffer_size,
+            like.shape[1:],
+            settings.reinit_prob,
+            space.uniform,
+            device=home,
+            generator=generator,
+        )
+        networks = self.backbone, self.projector
+        sampler = Sampler(
+            *(settings, buffer, space.box),
+            networks=networks,
+            device=like.device,
+            gather_distributed=True,
+        )
+        sampler.load_state_dict(self._saved_sampler)
+        buffer.load_state_dicts(self._saved_buffers, rank(), world_size())
+        self._saved_buffers = []
+        return sampler
+
+    def _check_memory(self, needed: int, device: torch.device) -> None:
+        size, free = self.sgld.buffer_size, room(device)
+        taken = f"{in_words(needed)} on {device}"
+        if free is not None and needed > free:
+            elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
+            raise ConfigError(
+                f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where "
+                f"{in_words(free)} are free; set a smaller one{elsewhere}"
+            )
+        logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save every process's chains with their randomness, and the sampler's step and precision.
+
+        As `replay_buffers`, one a process, and `sampler`.
+        """
+        checkpoint["replay_buffers"] = self._saved_buffers
+        checkpoint["sampler"] = self._saved_sampler
+        if self.sampler is not None:
+            state = self.sampler.state_dict()
+            buffer = state.pop("buffer")
+            # Only the first process writes the file, and chains may be large.
+            chains, rest = gather_to_first(buffer.pop("chains")), gather(buffer)
+            checkpoint["replay_buffers"] = [
+                {"chains": own, **other} for own, other in zip(chains, rest, strict=False)
+            ]
+            checkpoint["sampler"] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sampler's state until the first step, when device and shape are known.
+
+        Raises:
+            ConfigError: if the buffer had another size.
+        """
+        self._saved_sampler = saved_sampler(checkpoint)
+        self._saved_buffers = checkpoint.get("replay_buffers", [])
+        for saved in self._saved_buffers:
+            if (size := len(saved["chains"])) != self.sgld.buffer_size:
+                raise ConfigError(
+                    f"method_kwargs.sgld.buffer_size={self.sgld.buffer_size}, but the checkpoint "
+                    f"has {size} chains: set it to {size} to go on with them"
+                )
+
+
+def sample_space(cfg: DictConfig) -> SampleSpace:
+    """The space of a config's samples: [-1, 1] for images, a box that covers the data for points.
+
+    An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
+    """
+    spec = spec_of(cfg.data.dataset)
+    if spec.points:
+        return SampleSpace(low=-spec.box, high=spec.box)
+    return SampleSpace.of_images(
+        *normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))
+    )
