@@ -2,6 +2,7 @@
 # make test : set up (once), then lint, types, import rules and the whole test suite
 # make docs : set up (once), then run the tutorials and build the site into site/, every link checked
 # make floors : the test suite on the lowest stated versions, in an environment of its own
+# make coverage : the test suite, and which lines and branches it has not run
 # make mutants : change the core, the library and the metrics in a thousand ways; which do no tests notice?
 # make results : renew the tables of README.md and docs/*.md from docs/results/*.json
 # make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 SOLO_LEARN ?=
 RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
 
-.PHONY: demo test docs floors mutants results setup browser clean
+.PHONY: demo test docs floors coverage mutants results setup browser clean
 
 demo: setup
 	$(RUN) $(BIN)/solo-gedi demo
@@ -41,6 +42,9 @@ floors:
 	$(VENV)-floors/bin/python -m pip install -e '.[test]'
 	$(VENV)-floors/bin/python -m pip install --no-deps solo-learn==1.0.2
 	$(VENV)-floors/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+coverage: setup
+	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing
 
 mutants: setup
 	$(BIN)/python -m pip install --quiet -e '.[mutants]'
