@@ -12,7 +12,7 @@ from solo_gedi.core import (
     log_density,
     sample_sgld,
 )
-from solo_gedi.core.precision import network_precision
+from solo_gedi.core.precision import has_bf16, network_precision
 
 
 @pytest.fixture
@@ -131,3 +131,28 @@ def test_a_processor_without_bf16_is_not_measured(log_p, monkeypatch):
     monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: False)
     monkeypatch.setattr("solo_gedi.core.precision.input_gradient", None)
     assert choose_precision(log_p, torch.ones(4, 8)) == ("fp32", "this processor has no bf16")
+
+
+@pytest.mark.parametrize(
+    ("able", "has"),
+    [
+        ({}, False),
+        ({"avx512_bf16": False, "avx2": True}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"bf16": True}, True),  # Arm's
+    ],
+)
+def test_a_cpu_has_bf16_where_its_instructions_say_so(able, has, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert has_bf16(torch.device("cpu")) is has
+    assert has_bf16(torch.device("mps"))  # which is measured instead
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_a_gpu_that_emulates_bf16_has_none(has, monkeypatch):
+    def supported(including_emulation=True):
+        return including_emulation or has
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert has_bf16(torch.device("cuda")) is has

@@ -103,3 +103,19 @@ def test_weights_that_are_zero_or_not_finite_stay_so_and_it_recovers(value):
         if weight is not good:
             assert torch.equal(layer.weight.isfinite(), torch.full((4, 3), value == 0))
     assert largest(layer.weight).item() == pytest.approx(1, rel=1e-3)
+
+
+def test_the_networks_of_two_processes_stay_equal_whatever_their_seeds(network):
+    twin = copy.deepcopy(network)
+    for seed, each in enumerate((network, twin)):
+        torch.manual_seed(seed)
+        SpectralBound([each], 0.7).apply()
+    assert all(torch.equal(a, b) for a, b in zip(matrices(network), matrices(twin), strict=True))
+
+
+def test_small_weights_are_bounded_as_well(network):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 1e-3
+    SpectralBound([network], 1e-4).apply()
+    torch.testing.assert_close(exact(network), torch.full((7,), 1e-4), rtol=1e-3, atol=0)
