@@ -144,7 +144,7 @@ def test_a_processor_without_bf16_is_not_measured(log_p, monkeypatch):
     ],
 )
 def test_a_cpu_has_bf16_where_its_instructions_say_so(able, has, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert has_bf16(torch.device("cpu")) is has
     assert has_bf16(torch.device("mps"))  # which is measured instead
 

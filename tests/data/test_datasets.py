@@ -270,5 +270,5 @@ def test_sets_like_mnist_that_are_not_there_name_the_folder(
     message = str(error.value)
     assert str(tmp_path) in message
     assert len(message.splitlines()) == 1
-    # torchvision 0.20 prints the reason, and raises that it could not download.
+    # torchvision may print the reason, and raises that it could not download.
     assert content is not None or "no network" in message or "Error downloading" in message
