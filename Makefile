@@ -65,7 +65,7 @@ $(VENV)/installed: pyproject.toml setup.py Makefile
 	@echo "2 of 4, $(TORCH): minutes, and 5.5 GB where it is built for NVIDIA's GPUs"
 	@$(BIN)/python -m pip install --quiet $(TORCH)
 	@echo "3 of 4, solo-gedi and what it and its tests need: a minute, and 1 GB"
-	@$(BIN)/python -m pip install --quiet -e '.[test]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[test]'
 	@echo "4 of 4, solo-learn"
 	@$(BIN)/python -m pip install --quiet --no-deps solo-learn==1.0.2
 	@touch $@
