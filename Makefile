@@ -13,6 +13,7 @@ TORCH ?= torch torchvision
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOLO_LEARN ?=
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
 
 .PHONY: demo test docs floors coverage mutants results setup browser clean
@@ -25,7 +26,7 @@ test: setup browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(RUN) $(BIN)/python -m $(PYTEST)
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -41,10 +42,10 @@ floors:
 	$(VENV)-floors/bin/python -m uv pip install --python $(VENV)-floors/bin/python --resolution lowest-direct -e '.[all]'
 	$(VENV)-floors/bin/python -m pip install -e '.[test]'
 	$(VENV)-floors/bin/python -m pip install --no-deps solo-learn==1.0.2
-	$(VENV)-floors/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)-floors/bin/python -m $(PYTEST)
 
 coverage: setup
-	$(RUN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing
+	$(RUN) $(BIN)/python -m $(PYTEST) --cov --cov-report=term-missing
 
 mutants: setup
 	$(BIN)/python -m pip install --quiet -e '.[mutants]'

@@ -97,7 +97,7 @@ def main() -> None:
     ]
     note = (
         "Operations that PyTorch dispatches, views aside; a GPU launches a kernel or more for "
-        "each. On CUDA a compiled draw is one graph, launched once. Of two processes a training "
+        "each. On CUDA a draw is one graph, launched once. Of two processes a training "
         "step made 13 barriers, 13 all-reduces and the prior's all-gather, beside DDP's gradients; "
         "now the all-gather alone, and an all-reduce where the guard looks; Lightning itself "
         "broadcasts before every batch "

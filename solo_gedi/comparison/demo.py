@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,12 @@ def demo(
     check_folder(folder, "--out")
     settings = {"version": __version__, "epochs": epochs, "seed": seed}
     rows = _done(folder / "demo.json", settings)
-    for number, method in enumerate(METHODS[len(rows) :], len(rows) + 1):
-        left = (len(METHODS) - number + 1) * sum(row["seconds"] for row in rows) / (number - 1 or 1)
-        about = f", about {left:.0f} s left" if rows else ""
-        logger.info("%d of %d: %s%s", number, len(METHODS), method, about)
+    for method in METHODS[len(rows) :]:
+        done, about = len(rows), ""
+        if rows:
+            left = (len(METHODS) - done) * fmean(row["seconds"] for row in rows)
+            about = f", about {left:.0f} s left"
+        logger.info("%d of %d: %s%s", done + 1, len(METHODS), method, about)
         rows.append(_compare(method, folder, epochs, seed))
         tables.write([shown(row) for row in rows], folder, "table", DIGITS)
         write_json(folder / "demo.json", {**settings, "rows": rows})

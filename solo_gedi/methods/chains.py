@@ -154,6 +154,9 @@ def sample_space(cfg: DictConfig) -> SampleSpace:
     spec = spec_of(cfg.data.dataset)
     if spec.points:
         return SampleSpace(low=-spec.box, high=spec.box)
-    return SampleSpace.of_images(
-        *normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))
-    )
+    return SampleSpace.of_images(*normalization_of(cfg))
+
+
+def normalization_of(cfg: DictConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels that a pretraining config trains with."""
+    return normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))

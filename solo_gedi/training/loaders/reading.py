@@ -1,6 +1,6 @@
 """Batches of images or points, by which every split is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from solo_gedi import hosts
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
@@ -43,11 +42,6 @@ def training_loader(dataset: Any, cfg: DictConfig) -> TrainingLoader:
             f"training images in {cfg.data.train_path}"
         )
     return TrainingLoader(dataset, batch_size, seed=cfg.seed or 0, num_workers=_workers(cfg))
-
-
-def normalization_of(cfg: DictConfig) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation of the pixels that a pretraining config trains with."""
-    return hosts.normalization(hosts.build_transform(cfg.data.dataset, cfg.augmentations[0]))
 
 
 def loader_of(

@@ -11,13 +11,13 @@ from solo_gedi import hosts
 from solo_gedi.data import fixed_points, spec_of
 from solo_gedi.data.transforms import BICUBIC, Channels, Transform, plain
 from solo_gedi.errors import DataError
+from solo_gedi.methods import normalization_of
 from solo_gedi.training.loaders.batches import TrainingLoader
 from solo_gedi.training.loaders.checks import check_classes
 from solo_gedi.training.loaders.reading import (
     images_of,
     is_read_here,
     loader_of,
-    normalization_of,
     part_of,
     points_of,
     reading,

@@ -13,13 +13,13 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import KNOWN, spec_of
 from solo_gedi.data.transforms import Channels, Transform, plain
 from solo_gedi.errors import ConfigError, GEDIError, MissingPackageError, reason
+from solo_gedi.methods import normalization_of
 from solo_gedi.training.loaders.batches import TrainingLoader
 from solo_gedi.training.loaders.reading import (
     Indexed,
     images_of,
     is_read_here,
     loader_of,
-    normalization_of,
     part_of,
     points_of,
     reading,
