@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -104,7 +104,7 @@ def run(
             return run_cell(cell, environment, running)
         start = time.perf_counter()
         try:
-            submitted = executor.submit(run_cell, cell, environment)
+            submitted = executor.submit(_QueuedCell(), cell, environment)
         except RuntimeError as error:  # no such partition, no time that long, ...
             raise ConfigError(f"--cluster={cluster} refuses {cell}: {error}") from error
         with running.holding(submitted, "cancel") as job:
@@ -150,32 +150,53 @@ def sbatch_script(log_folder: Path, **parameters: Any) -> str:
     return queue._make_submission_file_text(queue._submitit_command_str, uid="")
 
 
+class _QueuedCell:
+    """`run_cell` as a cluster's job, which goes on in another job where its time is too short."""
+
+    def __call__(self, cell: Cell, environment: dict[str, str]) -> tuple[Cell, float]:
+        self.running = _Running()
+        return run_cell(cell, environment, self.running)
+
+    def checkpoint(self, cell: Cell, environment: dict[str, str]) -> Any:
+        """Called by submitit when time is nearly up: lets the cell save, and asks for more."""
+        self.running.save()
+        return _import("submitit").helpers.DelayedSubmission(_QueuedCell(), cell, environment)
+
+
 class _Running:
     """What runs at the moment, so that it can be stopped."""
 
     def __init__(self) -> None:
         self.stopped = False
         self._lock = threading.Lock()
-        self._stops: dict[int, Callable[[], Any]] = {}
+        self._held: dict[int, tuple[Any, str]] = {}
 
     @contextmanager
     def holding(self, work: Any, stop: str) -> Iterator[Any]:
         """Context in which something runs that its method `stop` ends."""
         with self._lock:
-            self._stops[id(work)] = getattr(work, stop)
+            self._held[id(work)] = work, stop
             if self.stopped:
-                self._stops[id(work)]()
+                getattr(work, stop)()
         try:
             yield work
         finally:
             with self._lock:
-                del self._stops[id(work)]
+                del self._held[id(work)]
 
     def stop(self) -> None:
         with self._lock:
             self.stopped = True
-            for stop in self._stops.values():
-                stop()
+            for work, stop in self._held.values():
+                getattr(work, stop)()
+
+    def save(self) -> None:
+        """Let a job's process save what it has and end. Takes no lock: for a signal's handler."""
+        self.stopped = True
+        for process, _ in self._held.values():
+            process.send_signal(signal.SIGUSR1)
+            # Not by its `wait`, in the middle of which the handler was called.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def run_cell(

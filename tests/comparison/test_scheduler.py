@@ -1,6 +1,7 @@
 """The scheduler on stand-in cells: a small program in the place of `python -m solo_gedi`."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -36,6 +37,13 @@ if what == "pair":  # waits for another one that runs on another GPU at the same
         sys.exit("no other cell on the other GPU")
 if what == "quiet":
     sys.exit()
+if what == "long" and not (folder / "saved").exists():
+    def save(*_):
+        (folder / "saved").touch()
+        sys.exit(138)
+    signal.signal(signal.SIGUSR1, save)
+    os.kill(os.getppid(), signal.SIGUSR2)  # as a queue does when a job's time is nearly up
+    time.sleep(60)
 if what == "sleep":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     (folder / "pid").write_text(str(os.getpid()))
@@ -178,6 +186,27 @@ def test_the_script_of_a_dry_run_is_what_sbatch_gets(cell, tmp_path, monkeypatch
     with pytest.raises(ConfigError, match=r"^--cluster=slurm refuses .*: .*invalid partition"):
         list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit", **parameters))
     assert (tmp_path / "got.sh").read_text() == shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a cell is not a job's own child")
+def test_a_job_whose_time_is_up_saves_and_goes_on_in_another(cell):
+    """As under submitit, whose handler of the signal asks for the next job and leaves this one."""
+    job, long, later = scheduler._QueuedCell(), cell("gedi", "long"), []
+
+    def time_is_nearly_up(*_):
+        later.append(pickle.dumps(job.checkpoint(long, {})))
+        sys.exit()
+
+    before = signal.signal(signal.SIGUSR2, time_is_nearly_up)
+    try:
+        with pytest.raises(SystemExit):
+            job(long, {})
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert (long.folder / "saved").exists()
+    assert long.state == "to do"
+    pickle.loads(later[0]).result()
+    assert (long.state, starts(long)) == ("done", 2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
