@@ -67,7 +67,12 @@ class SampleSpace:
         return inputs * scale + _per_channel(self.shift, inputs)
 
     def add_noise(self, inputs: Tensor, std: float) -> Tensor:
-        """Inputs plus Gaussian noise whose standard deviation is given in sample units."""
+        """Inputs plus Gaussian noise whose standard deviation is given in sample units.
+
+        Of 0 the inputs themselves: no noise is drawn.
+        """
+        if std == 0:
+            return inputs
         return inputs + torch.randn_like(inputs) * (std / _per_channel(self.scale, inputs))
 
     def uniform(self, shape: Sequence[int], **kwargs: Any) -> Tensor:

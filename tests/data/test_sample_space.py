@@ -83,6 +83,13 @@ def test_noise_is_drawn_anew_for_every_value_and_call():
     assert len(torch.cat([first, second]).unique()) > 0.99 * 2 * inputs.numel()
 
 
+def test_noise_of_size_0_is_not_drawn():
+    inputs = torch.ones(2, 3, 8, 8)
+    state = torch.get_rng_state()
+    torch.testing.assert_close(SPACES["images"][0].add_noise(inputs, 0.0), inputs)
+    torch.testing.assert_close(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-4.0, 4.0), (2.0, 2.5)])
 def test_fresh_chains_are_uniform_over_the_box(low, high):
     space = SampleSpace(low=low, high=high)
