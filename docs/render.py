@@ -52,6 +52,7 @@ SCORES = {
     "log_density": "log p",
     "max_softmax": "max p(y\\|x)",
     "knn_distance": "kNN distance",
+    "mahalanobis": "Mahalanobis",
 }
 _NMI = {"task": "clustering", "metric": "nmi", "source": "model"}
 _BATCHED = {"task": "clustering", "source": "model", "batch": 64}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from torch import Generator, Tensor
@@ -30,8 +31,9 @@ def ood_scores(
     Returns:
         (n,) each, on the CPU: `neg_grad_norm`, -||grad_x log p(x)||_2, the paper's score
         (Appendix G); `log_density`, log p(x) up to a constant; and its rivals, which need no
-        density: `max_softmax`, the largest cluster probability; `knn_distance`, see
-        `negative_knn_distance`, where there are training features.
+        density: `max_softmax`, the largest cluster probability, and, where there are training
+        features, `knn_distance` and `mahalanobis`, see `negative_knn_distance` and
+        `negative_mahalanobis`.
     """
     found: dict[str, list[Tensor]] = {"neg_grad_norm": [], "log_density": [], "max_softmax": []}
     of_inputs = []
@@ -51,6 +53,7 @@ def ood_scores(
     if train_features is not None:
         features = torch.cat(of_inputs)
         scores["knn_distance"] = negative_knn_distance(train_features, features, k)
+        scores["mahalanobis"] = negative_mahalanobis(train_features, features)
     return scores
 
 
@@ -74,6 +77,28 @@ def negative_knn_distance(train_features: Tensor, features: Tensor, k: int = 50)
     train, those = (F.normalize(x.float(), dim=1).numpy() for x in (train_features, features))
     nearest = NearestNeighbors(n_neighbors=min(k, len(train))).fit(train)
     return -torch.from_numpy(nearest.kneighbors(those)[0][:, -1]).float()
+
+
+def negative_mahalanobis(train_features: Tensor, features: Tensor) -> Tensor:
+    """Minus the Mahalanobis distance to the training features, taken as one Gaussian.
+
+    As Sehwag et al., "SSD: A Unified Framework for Self-Supervised Outlier Detection", 2021, whose
+    best number of clusters is one. The covariance is shrunk (Ledoit and Wolf, 2004), so that it
+    has an inverse where features are few or alike.
+
+    Args:
+        train_features: (m, h), on the CPU.
+        features: (n, h), on the CPU.
+
+    Returns:
+        (n,), at most 0; higher means in-distribution.
+
+    >>> train = torch.tensor([[-1.0, -2.0], [1.0, -2.0], [-1.0, 2.0], [1.0, 2.0]])
+    >>> negative_mahalanobis(train, torch.tensor([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]])).argsort()
+    tensor([2, 1, 0])
+    """
+    gaussian = LedoitWolf().fit(train_features.double().numpy())
+    return -torch.from_numpy(gaussian.mahalanobis(features.double().numpy())).sqrt().float()
 
 
 def auroc(in_scores: Tensor, out_scores: Tensor) -> float:

@@ -17,6 +17,7 @@ SCORES = {
     "log_density": "log p",
     "max_softmax": "max p(y|x)",
     "knn_distance": "-distance to the training features",
+    "mahalanobis": "-Mahalanobis distance",
 }
 _STARTS = {"fresh": "fresh chains", "buffer": "the buffer"}
 _OF_ALL = ("task", "metric", "split", "value")

@@ -200,9 +200,9 @@ def ood(subject: Subject) -> Found:
     try:
         subject.check_test()
         train = subject.train.features
-    except DataError as error:  # then without the distance to them
+    except DataError as error:  # then without the distances to them
         train = None
-        missing.append(f"knn_distance: {error}")
+        missing.append(f"knn_distance and mahalanobis: {error}")
     inside = ood_scores(subject.model, subject.test_loader, train, k)
     scores = {own: inside}
     for name in subject.options.ood:

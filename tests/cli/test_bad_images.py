@@ -64,9 +64,9 @@ def test_an_image_without_a_label_is_named_too(refused, named, image_folder, wor
     assert message.startswith("image train/7.png cannot be used: ")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "places"), [(0, ["train", "val"]), (1, ["val"])])
 def test_an_image_is_named_by_probe_and_evaluation(
-    refused, named, folders, load_config, tmp_path, workers
+    refused, named, folders, load_config, workers, places
 ):
     given = [*folders, f"data.num_workers={workers}"]
     run = pretrain(load_config("gedi_nogen", *given, suite="custom"))
@@ -76,7 +76,7 @@ def test_an_image_is_named_by_probe_and_evaluation(
         *(*given, f"pretrained_feature_extractor={checkpoint}"),
         *("limit_val_batches=1.0", "check_val_every_n_epoch=1"),
     ]
-    for where in ("train", "val"):
+    for where in places:
         path = Path(where, "c", "7.png")
         whole = path.read_bytes()
         cut(path)

@@ -3,7 +3,7 @@ import torch
 
 from solo_gedi.data import SampleSpace
 from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores
-from solo_gedi.evaluation.ood import negative_knn_distance
+from solo_gedi.evaluation.ood import negative_knn_distance, negative_mahalanobis
 
 
 def known_energy(x):
@@ -66,9 +66,28 @@ def test_knn_distance_is_that_of_directions_to_the_kth_of_them(k):
     torch.testing.assert_close(negative_knn_distance(3 * train, those / 7, k), found)
 
 
-def test_knn_distance_needs_training_features(make_model):
+def test_mahalanobis_is_that_of_the_gaussian_of_the_training_features():
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(6, 6, generator=generator)
+    train, those = (torch.randn(n, 6, generator=generator) @ mix + 3 for n in (20_000, 50))
+    # Of so many the shrinking is nearly nothing.
+    away = (those - train.mean(0)).double()
+    expected = (away @ torch.linalg.inv(train.T.double().cov()) * away).sum(1).sqrt()
+    torch.testing.assert_close(
+        negative_mahalanobis(train, those), -expected.float(), rtol=0.01, atol=0
+    )
+
+
+def test_mahalanobis_stays_finite_where_features_are_fewer_than_dimensions_or_constant():
+    generator = torch.Generator().manual_seed(0)
+    few = torch.cat([torch.randn(5, 8, generator=generator), torch.zeros(5, 2)], 1)
+    assert negative_mahalanobis(few, few + 1).isfinite().all()
+
+
+def test_distances_need_training_features(make_model):
     near = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) + 5
     model = make_model(known_energy)
-    assert "knn_distance" not in ood_scores(model, [(near, None)])
+    assert not {"knn_distance", "mahalanobis"} & ood_scores(model, [(near, None)]).keys()
     inside, outside = (ood_scores(model, [(x, None)], near, k=10) for x in (near, -near))
-    assert auroc(inside["knn_distance"], outside["knn_distance"]) == 1
+    for score in ("knn_distance", "mahalanobis"):
+        assert auroc(inside[score], outside[score]) == 1

@@ -96,7 +96,7 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     is_data = [1] * len(x) + [0] * len(noise)
     auroc = result.value(task="ood", metric="auroc", score="log_density", against="uniform")
     assert auroc == pytest.approx(roc_auc_score(is_data, log_p), abs=0.03)
-    assert len(select(result.rows, task="ood")) == 4 * 2
+    assert len(select(result.rows, task="ood")) == 5 * 2
     assert len(select(result.rows, task="ood", score="knn_distance", k=50)) == 2
 
     (probe,) = select(result.rows, task="linear")
@@ -196,7 +196,7 @@ def test_without_training_data_the_other_scores_are_still_there(run):
     result = evaluate(run, "ood", ood="uniform", overrides=["data.train_path=gone"])
     scores = {row["score"] for row in result.rows}
     assert scores == {"neg_grad_norm", "log_density", "max_softmax"}
-    assert result.not_done["ood"].startswith("knn_distance: ")
+    assert result.not_done["ood"].startswith("knn_distance and mahalanobis: ")
 
 
 def test_other_grey_images_are_told_apart(run, mnist_files, tmp_path):

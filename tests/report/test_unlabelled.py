@@ -99,7 +99,7 @@ def test_a_run_without_labels_is_evaluated_on_its_training_images(run_of, place)
         assert task in result.not_done
     assert "has no labels (data.no_labels=true)" in result.not_done["clustering"]
     assert "test images are needed" in result.not_done["knn"]
-    assert result.not_done["ood"].startswith("knn_distance: test images are needed")
+    assert result.not_done["ood"].startswith("knn_distance and mahalanobis: test images are needed")
     page = (run / "report.html").read_text()
     assert f"<h4>Cluster {int(sizes.argmax())}</h4>" in page
     assert "The least likely" in page
