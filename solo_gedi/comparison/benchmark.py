@@ -10,7 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
 
-from solo_gedi.comparison.suites import SUITES, Cell, Cluster, Rerun, cells_of
+from solo_gedi.comparison.plan import Cell, Cluster, Rerun, cells_of
+from solo_gedi.comparison.suites import SUITES
 from solo_gedi.errors import ConfigError, Interrupted
 from solo_gedi.files import check_folder
 

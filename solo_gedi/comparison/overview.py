@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solo_gedi.comparison import tables
-from solo_gedi.comparison.suites import GRID, Cell
+from solo_gedi.comparison.plan import Cell
+from solo_gedi.comparison.suites import GRID
 from solo_gedi.comparison.tables import Results, Row
 from solo_gedi.report.page import Figure, Table, Text, write_report
 

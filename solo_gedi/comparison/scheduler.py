@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from solo_gedi.comparison.suites import Cell, Cluster, Rerun
+from solo_gedi.comparison.plan import Cell, Cluster, Rerun
 from solo_gedi.errors import ConfigError, MissingPackageError, reason
 from solo_gedi.files import write_atomically, write_json
 

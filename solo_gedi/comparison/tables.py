@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from solo_gedi.comparison.suites import Cell
+from solo_gedi.comparison.plan import Cell
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.rows import FORMAT, Row, describe, identity, select
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from solo_gedi.comparison import scheduler, tables
-from solo_gedi.comparison.suites import Cell
+from solo_gedi.comparison.plan import Cell
 from solo_gedi.errors import ConfigError, MissingPackageError
 
 PROGRAM = """
@@ -222,7 +222,7 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
         "from contextlib import closing\n"
         "from pathlib import Path, PosixPath\n"
         "from solo_gedi.comparison import scheduler\n"
-        "from solo_gedi.comparison.suites import Cell\n"
+        "from solo_gedi.comparison.plan import Cell\n"
         # What runs in the background of a shell is born deaf to SIGINT.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"

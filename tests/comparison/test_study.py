@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from solo_gedi.comparison.suites import Cell
+from solo_gedi.comparison.plan import Cell
 from solo_gedi.comparison.toy.study import toy
 from solo_gedi.errors import ConfigError
 from solo_gedi.report import evaluate

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from solo_gedi.cli import parser_of
-from solo_gedi.comparison.suites import SUITES, Cell, cells_of
+from solo_gedi.comparison.plan import Cell, cells_of
+from solo_gedi.comparison.suites import SUITES
 from solo_gedi.config import find_config, list_configs
 from solo_gedi.errors import ConfigError
 

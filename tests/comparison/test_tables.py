@@ -5,7 +5,8 @@ import statistics
 import pytest
 
 from solo_gedi.comparison import overview, tables
-from solo_gedi.comparison.suites import SUITES, Cell, cells_of
+from solo_gedi.comparison.plan import Cell, cells_of
+from solo_gedi.comparison.suites import SUITES
 from solo_gedi.errors import ConfigError
 
 NMI = {"moons": {"gedi": [0.9, 1.0, 0.8], "jem": [0.1]}, "circles": {"gedi": [1.0, 0.9, 1.0]}}
