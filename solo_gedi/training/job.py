@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import class_folders, spec_of
-from solo_gedi.errors import ConfigError, DataError, DivergenceError, GEDIError, reason
+from solo_gedi.errors import ConfigError, DivergenceError, GEDIError
 from solo_gedi.files import check_folder
 from solo_gedi.training.callbacks import (
     AtomicCheckpointIO,
@@ -37,6 +36,7 @@ from solo_gedi.training.loaders import TrainingLoader
 from solo_gedi.training.lock import lock_folder, new_folder, release
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
+from solo_gedi.training.refusals import refusals
 from solo_gedi.training.resume import check_resume, find_unfinished, is_finished
 from solo_gedi.training.strategy import strategy_of
 
@@ -249,34 +249,6 @@ class Job:
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False  # nor is anything to be left
         return trainer
-
-
-@contextmanager
-def refusals(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning raises for a setting or workers that do not start, as an error of ours.
-
-    Args:
-        kinds: of its exceptions, wherever they are raised; others are by its own code alone.
-    """
-    try:
-        yield
-    except GEDIError:
-        raise
-    except RuntimeError as error:
-        # Its cleaning up stumbles over workers that have never been started.
-        first = error.__context__
-        if first is None or "combined_loader" not in str(error):
-            raise
-        if isinstance(first, GEDIError):
-            raise first from None
-        raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
-    except kinds as error:
-        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
-    except (TypeError, ValueError) as error:
-        *_, (frame, _) = walk_tb(error.__traceback__)
-        if not frame.f_globals.get("__name__", "").startswith("lightning."):
-            raise
-        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
 
 
 @contextmanager

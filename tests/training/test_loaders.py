@@ -14,7 +14,8 @@ from solo_gedi.data import KNOWN
 from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.methods import register
 from solo_gedi.training import linear, loaders, pretrain
-from solo_gedi.training.job import parse, refusals
+from solo_gedi.training.job import parse
+from solo_gedi.training.refusals import refusals
 
 FOLDERS = ("data.train_path=train", "data.val_path=val", "optimizer.batch_size=8")
 

@@ -1,0 +1,35 @@
+"""What Lightning refuses, as errors of ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
+
+from solo_gedi.errors import ConfigError, DataError, GEDIError, reason
+
+
+@contextmanager
+def refusals(*kinds: type[Exception]) -> Iterator[None]:
+    """What Lightning raises for a setting or workers that do not start, as an error of ours.
+
+    Args:
+        kinds: of its exceptions, wherever they are raised; others are by its own code alone.
+    """
+    try:
+        yield
+    except GEDIError:
+        raise
+    except RuntimeError as error:
+        # Its cleaning up stumbles over workers that have never been started.
+        first = error.__context__
+        if first is None or "combined_loader" not in str(error):
+            raise
+        if isinstance(first, GEDIError):
+            raise first from None
+        raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
+    except kinds as error:
+        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
+    except (TypeError, ValueError) as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if not frame.f_globals.get("__name__", "").startswith("lightning."):
+            raise
+        raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
