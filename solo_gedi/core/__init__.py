@@ -1,6 +1,6 @@
 """GEDI in plain PyTorch: energy, sampler, replay buffer, loss terms and objective."""
 
-from solo_gedi.core.batch_norm import mixes_batch
+from solo_gedi.core.batch_norm import kept_statistics, mixes_batch
 from solo_gedi.core.energy import EnergyHead, input_gradient, input_score, log_density
 from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
@@ -36,6 +36,7 @@ __all__ = [
     "invariance_loss",
     "langevin_step",
     "log_density",
+    "kept_statistics",
     "mixes_batch",
     "objective_inputs",
     "prior_loss",

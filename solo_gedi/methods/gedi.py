@@ -13,6 +13,7 @@ from solo_gedi.core import (
     SpectralBound,
     cluster_entropy,
     clusters_used,
+    kept_statistics,
     log_density,
     mixes_batch,
     objective_inputs,
@@ -164,15 +165,17 @@ class GEDI(MethodWithChains):
     def _log_densities(self, data: Tensor, features: Tensor, samples: Tensor) -> dict[str, Tensor]:
         """Log-densities of the data and of samples, by one and the same density.
 
-        Batch norm takes its statistics from both. By running statistics, which lag behind the
+        Batch norm normalises both by their common statistics. By running ones, which lag behind the
         weights, features that outgrow them would have a higher density, and would explode. The
-        data's `features` are used where no batch norm is in the backbone.
+        running ones stay the data's, by which it is clustered. The data's `features` are used where
+        no batch norm is in the backbone.
         """
-        if self.mixes_batch:
-            both = self.log_density(torch.cat([data, samples]))
-        else:
-            features = torch.cat([features, self.backbone(self.sample_space.to_input(samples))])
-            both = log_density(self.projector(features))
+        with kept_statistics(self.backbone, self.projector):
+            if self.mixes_batch:
+                both = self.log_density(torch.cat([data, samples]))
+            else:
+                of_samples = self.backbone(self.sample_space.to_input(samples))
+                both = log_density(self.projector(torch.cat([features, of_samples])))
         of_data, of_samples = both.split([len(data), len(samples)])
         return {"data_log_density": of_data, "sample_log_density": of_samples}
 

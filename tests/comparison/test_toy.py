@@ -29,18 +29,19 @@ STEADY = ("grad_penalty=0.1", "sgld.max_grad_norm=0.1", "sgld.clip_samples=true"
 
 
 @pytest.mark.parametrize(
-    ("method", "steady"),
+    ("method", "changes"),
     [
         *((method, ()) for method in ("gedi", "gedi_nogen", "gedi_noinv", "gedi_nounif", "jem")),
         *((method, ()) for method in ("swav", "barlow")),
         ("gedi", STEADY),
         ("jem", STEADY),
+        *((method, ("use_bn_in_head=true",)) for method in ("gedi", "gedi_nogen", "jem")),
     ],
 )
-def test_step_is_the_methods_own_training_step(method, steady, toy_config, monkeypatch):
+def test_step_is_the_methods_own_training_step(method, changes, toy_config, monkeypatch):
     """One step without noise gives each network the gradients that `training_step` gives it."""
-    steady = [f"+method_kwargs.{key}" for key in steady]
-    cfg = toy_config(method, "method_kwargs.input_noise_std=0", *steady)
+    changes = [f"+method_kwargs.{key}" for key in changes]
+    cfg = toy_config(method, "method_kwargs.input_noise_std=0", *changes)
     if sgld := cfg.method_kwargs.get("sgld"):
         sgld.noise_std, sgld.reinit_prob, sgld.buffer_size = 0.0, 0.0, BATCH
         sgld.step_size = 0.1

@@ -152,13 +152,14 @@ def test_with_batch_norm_data_and_samples_share_the_density_of_their_common_batc
     with torch.no_grad():
         for views in data[1] if where == "backbone" else [torch.cat(data[1])]:
             twin(views)
+        of_the_data = {name: buffer.clone() for name, buffer in twin.named_buffers()}
         of_data, of_samples = twin.log_density(torch.cat([x, drawn[0]])).split(len(x))
     for name, log_p in (("data", of_data), ("sample", of_samples)):
         energy = model.logged[f"train_{name}_energy"].detach()
         torch.testing.assert_close(energy, -log_p.mean(), rtol=1e-4, atol=1e-5)
-    # Evaluation mode, in which the chains move, has seen both too.
-    for (name, own), other in zip(model.named_buffers(), twin.buffers(), strict=True):
-        torch.testing.assert_close(own, other, msg=name)
+    # Evaluation mode has seen the data alone: far samples would move its clusters.
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, of_the_data[name], msg=name)
 
 
 def test_features_of_any_scale_have_one_density_under_batch_norm_in_the_head(build):
@@ -178,8 +179,8 @@ def test_features_of_any_scale_have_one_density_under_batch_norm_in_the_head(bui
 
 def test_gradient_penalty_is_that_of_the_density_in_sample_space(build):
     """Against differences of the density along each pixel of one image."""
-    model = build("gedi", "+method_kwargs.grad_penalty=0.5", "method_kwargs.input_noise_std=0")
-    data = batch(n=2)
+    changes = {"grad_penalty": 0.5, "input_noise_std": 0, "use_bn_in_head": False}
+    model, data = build(method_kwargs=changes), batch(n=2)
     loss = model.training_step(data, 0)
     penalty = model.logged["train_grad_penalty_loss"].detach()
     loss.backward()
@@ -244,7 +245,8 @@ def saved_state(model):
 
 
 def test_a_restored_sampler_continues_with_its_step_size_bit_for_bit(build):
-    model, restored = build(), build()
+    # Without running statistics, which are no part of the sampler.
+    model, restored = (build(method_kwargs={"use_bn_in_head": False}) for _ in range(2))
     model.training_step(batch(), 0)
     model.sampler.scale_step(0.5)
     state = saved_state(model)

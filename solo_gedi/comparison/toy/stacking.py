@@ -56,6 +56,7 @@ class StackedBatchNorm(nn.Module):
     """
 
     mixes_batch = True  # for `core.mixes_batch`
+    track_running_stats = True  # for `core.kept_statistics`
     running_mean: Tensor
     running_var: Tensor
 
@@ -71,10 +72,11 @@ class StackedBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise; torch's own batch norm takes all networks' features as features of one."""
         k, n, d = x.shape
+        kept = self.training and not self.track_running_stats
         flat = F.batch_norm(
             x.transpose(0, 1).reshape(n, k * d),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
+            None if kept else self.running_mean.view(-1),
+            None if kept else self.running_var.view(-1),
             self.weight.view(-1),
             self.bias.view(-1),
             self.training,

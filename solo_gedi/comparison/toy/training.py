@@ -27,6 +27,7 @@ from solo_gedi.core import (
     Sampler,
     SpectralBound,
     evaluation_mode,
+    kept_statistics,
     log_density,
     mixes_batch,
     objective_inputs,
@@ -272,20 +273,25 @@ class ToyTraining:
         """The loss of each network (k,), from views and samples (k, n, 2)."""
         objective = self.objective
         if objective is None:
-            return self.loss(self._forward(views))
+            return self.loss([self.network(view) for view in views])
         if objective.needs_score:
             views[0].requires_grad_()
-        logits = self._forward([*views, *samples])
-        of_samples = log_density(logits.pop()) if samples else None
-        inputs = objective_inputs(objective, logits, of_samples, x=views[0])
+        of_data = of_samples = None
+        if samples and self.mixes_batch:
+            logits = self._in_one_pass(views)
+            with kept_statistics(self.network):  # as in `methods.gedi`
+                both = log_density(self.network(torch.cat([views[0], *samples], 1)))
+            of_data, of_samples = both.chunk(2, 1)
+        else:
+            logits = self._in_one_pass([*views, *samples])
+            of_samples = log_density(logits.pop()) if samples else None
+        inputs = objective_inputs(objective, logits, of_samples, of_data, x=views[0])
         if samples:
             self._data_log_density = inputs["data_log_density"].detach()
         return vmap(lambda one: objective(**one)["loss"])(inputs)
 
-    def _forward(self, batches: list[Tensor]) -> list[Tensor]:
-        """Scores of batches (k, n, 2): in one pass, unless batch norm would mix them."""
-        if self.mixes_batch:
-            return [self.network(batch) for batch in batches]
+    def _in_one_pass(self, batches: list[Tensor]) -> list[Tensor]:
+        """Scores of batches (k, n, 2)."""
         return list(self.network(torch.cat(batches, 1)).chunk(len(batches), 1))
 
     def _check(self, iteration: int) -> None:
