@@ -314,7 +314,7 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
         Model.from_pretrained("someone/digits", revision="nowhere")
     folder = model.save_pretrained("mine")
     assert Model.from_pretrained(folder).epochs == model.epochs
-    assert Model.from_pretrained("gedi-digits").epochs == 30
+    assert Model.from_pretrained("gedi-digits").epochs == 60
     with pytest.raises(CheckpointError, match="gedi-digit does not exist.*gedi-digits"):
         Model.from_pretrained("gedi-digit")
 
