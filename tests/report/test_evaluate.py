@@ -223,7 +223,7 @@ def test_what_nothing_could_be_done_of_ends_with_the_reason(run_of):
 def test_other_images_are_told_apart_at_the_runs_own_size_and_colours(run, image_folder):
     folder = image_folder(size=40)
     result = evaluate(run, "ood", ood=f"custom:{folder}", write=False)
-    assert len(result.rows) == 4
+    assert len(result.rows) == 5
     assert select(result.rows, against="custom", path=str(folder)) == result.rows
     names = [axis.get_title("left") for axis in result.figures["ood"].axes[:2]]
     assert names == ["digits", "images"]
@@ -290,7 +290,7 @@ class TestSecondEvaluation:
         (run / "samples_buffer.png").unlink()
         second = evaluate(run, "ood,triad", ood="uniform")
         assert second.metrics == written(run)
-        assert len(select(second.metrics["results"], task="ood")) == 4
+        assert len(select(second.metrics["results"], task="ood")) == 5
         assert select(second.metrics["results"], task="triad") == first["results"]
         assert second.metrics["figures"] == ["samples_fresh.png", "ood_roc.png", "ood.png"]
         assert second.metrics["seconds"] == {"pretrain": 3.0}

@@ -99,7 +99,8 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same_end(load_config):
 
         def work():
             GEDI.training_step = counted
-            cfg = load_config("gedi", "max_epochs=40", "data.num_workers=0")
+            fp32 = "+method_kwargs.sgld.precision=fp32"  # as above
+            cfg = load_config("gedi", "max_epochs=40", "data.num_workers=0", fp32)
             cfg.checkpoint.dir, cfg.checkpoint.frequency = out, 2
             pretrain(cfg)
 

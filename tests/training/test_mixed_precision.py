@@ -105,6 +105,8 @@ def test_compiled_sampler_moves_chains_alike(load_config):
     chains = []
     for compiled in (False, True):
         compiling = (f"+method_kwargs.sgld.compile={compiled}", "data.num_workers=0")
-        cfg = load_config("gedi", *compiling, "+method_kwargs.sgld.precision=fp32")
+        # Without batch norm, which makes much of a rounding error.
+        plain = ("+method_kwargs.sgld.precision=fp32", "method_kwargs.use_bn_in_head=false")
+        cfg = load_config("gedi", *compiling, *plain)
         chains.append(pretrain(cfg).method.replay_buffer.chains)
     torch.testing.assert_close(*chains, rtol=1e-3, atol=1e-3)

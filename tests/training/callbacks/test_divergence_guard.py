@@ -54,7 +54,8 @@ def far(samples):
 
 @pytest.mark.parametrize("what", [nan, far])
 def test_recovers_from_one_bad_step(poisoned, what, caplog):
-    run, steps, rates = poisoned([7], what)
+    # A batch norm would make as much of far samples as of near ones.
+    run, steps, rates = poisoned([7], what, "method_kwargs.use_bn_in_head=false")
     assert all(p.isfinite().all() for p in run.method.parameters())
     assert events_of(run)[-1] == 1
     (said,) = [message for message in caplog.messages if "diverged" in message]
