@@ -118,7 +118,7 @@ def closeness(name, k=5):
 
 # %% [markdown]
 # For this small model the rival wins, which is why you should measure before you choose. On a run
-# of your own `evaluate` compares four scores at once:
+# of your own `evaluate` compares five scores at once:
 #
 # ```sh
 # solo-gedi evaluate RUN --tasks ood --ood custom:strange,uniform,shuffled
