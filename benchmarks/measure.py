@@ -15,6 +15,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from solo_gedi import hosts
+from solo_gedi.cli import keep_freed_memory
 from solo_gedi.config import as_config, load_config
 from solo_gedi.hosts import BaseMethod
 from solo_gedi.methods import register
@@ -37,6 +38,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--rounds", type=int, default=10, help="of interleaved runs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory()  # as every command does
     return parser
 
 
