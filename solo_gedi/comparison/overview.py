@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solo_gedi.comparison import tables
+from solo_gedi.comparison.measures import NMI
 from solo_gedi.comparison.plan import Cell
 from solo_gedi.comparison.suites import GRID
 from solo_gedi.comparison.tables import Results, Row
@@ -108,7 +109,7 @@ def _show(axis: "Axes", picture: Path) -> None:
 
 
 def _nmi(results: Results) -> float:
-    values = [v for found in tables.NMI.values(results.finished).values() for v in found]
+    values = [v for found in NMI.values(results.finished).values() for v in found]
     return statistics.fmean(values) if values else math.nan
 
 

@@ -4,91 +4,16 @@ import csv
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
+from solo_gedi.comparison.measures import MEASURES, NMI, PIXELS, alike
 from solo_gedi.comparison.plan import Cell
 from solo_gedi.errors import ConfigError
-from solo_gedi.evaluation.rows import FORMAT, Row, describe, identity, select
-
-
-@cache
-def paper() -> dict[str, Any]:
-    """The paper's Tables 2, 6 and 8 and its OOD table, by this package's config names."""
-    return json.loads(Path(__file__).with_name("paper.json").read_text())
-
-
-class Measure(NamedTuple):
-    """A number that the paper reports, and where it is found in a seed's results.
-
-    Attributes:
-        name: in the table.
-        table: the paper's values, a key of `paper()`.
-        where: keys of a row of results and the values that they must have.
-    """
-
-    name: str
-    table: str
-    where: Mapping[str, Any]
-
-    def papers(self, dataset: str) -> dict[str, Any]:
-        """The paper's values on a data set, by method.
-
-        Args:
-            dataset: name.
-        """
-        values = paper()[self.table].get(dataset, {})
-        return values.get(self.where["against"], {}) if "against" in self.where else values
-
-    def values(self, runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-        """Its values in what runs have left, by how they were measured.
-
-        Args:
-            runs: metrics of seeds.
-
-        Returns:
-            One entry, `""`, if all were measured in one way; else one a way, named by the keys
-            that differ. Empty where the task was not done.
-        """
-        rows = [row for run in runs for row in select(run["results"], **self.where)]
-        alike = _alike(rows)
-        common = frozenset.intersection(*alike) if alike else frozenset()
-        return {
-            ", ".join(f"{key}={value}" for key, value in sorted(about - common)): [
-                row["value"] for row in same
-            ]
-            for about, same in alike.items()
-        }
-
-
-def _alike(rows: Iterable[Row]) -> dict[frozenset[tuple[str, Any]], list[Row]]:
-    """Rows of several runs that differ in their value alone, by what they have in common."""
-    alike = defaultdict(list)
-    for row in rows:
-        alike[identity(row)].append(row)
-    return dict(alike)
-
-
-NMI = Measure("NMI", "nmi", {"task": "clustering", "metric": "nmi", "source": "model"})
-# The trivial baseline of images, which is the same for every method.
-PIXELS = {"task": "clustering", "metric": "nmi", "source": "pixels"}
-MEASURES = (
-    NMI,
-    Measure("linear accuracy", "linear_accuracy", {"task": "linear", "metric": "accuracy"}),
-    Measure("FID", "fid", {"task": "fid", "metric": "fid"}),
-    *(
-        Measure(
-            f"OOD AUROC against {other}",
-            "ood_auroc",
-            {"task": "ood", "metric": "auroc", "score": "neg_grad_norm", "against": other},
-        )
-        for other in ("svhn", "cifar10", "cifar100", "mnist", "digits", "uniform", "shuffled")
-    ),
-)
+from solo_gedi.evaluation.rows import FORMAT, Row, describe, select
 
 
 class Results(NamedTuple):
@@ -230,7 +155,7 @@ def everything(results: dict[tuple[str, str], Results]) -> list[Row]:
     """
     table = []
     for (dataset, method), (finished, _) in results.items():
-        for same in _alike(row for run in finished for row in run["results"]).values():
+        for same in alike(row for run in finished for row in run["results"]).values():
             row, values = same[0], [row["value"] for row in same]
             what = {"data set": dataset, "method": method, "task": row["task"]}
             how = {"protocol": describe(row), "split": row["split"], "seeds": len(values)}

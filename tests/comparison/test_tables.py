@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from solo_gedi.comparison import overview, tables
+from solo_gedi.comparison import measures, overview, tables
 from solo_gedi.comparison.plan import Cell, cells_of
 from solo_gedi.comparison.suites import SUITES
 from solo_gedi.errors import ConfigError
@@ -177,7 +177,7 @@ def test_settings_show_what_differs_and_nothing_else(cells):
 
 
 def test_papers_tables_are_there_for_every_method_of_a_suite():
-    paper = tables.paper()
+    paper = measures.paper()
     assert paper["nmi"]["circles"]["gedi_nogen"] == [0.83, 0.12]
     for table in ("nmi", "fid", "linear_accuracy"):
         for dataset in ("svhn", "cifar10", "cifar100"):
