@@ -11,6 +11,11 @@ from typing import Any
 from solo_gedi.errors import ConfigError
 
 
+def given_path(path: str | Path) -> Path:
+    """A path that a user gives; `~` is the home folder, as a shell has it."""
+    return Path(path).expanduser()
+
+
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """A place beside a file's, for what is renamed to it at the end, unless an error comes."""
@@ -42,7 +47,9 @@ def written_folder(folder: Path) -> Iterator[Path]:
     What else the folder holds stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial") as new:
+    # Within a folder that exists: it may be on another disk than its parent.
+    beside = folder if folder.is_dir() else folder.parent
+    with TemporaryDirectory(dir=beside, prefix=f".{folder.name}.", suffix=".partial") as new:
         yield Path(new)
         for path in sorted(Path(new).rglob("*")):
             if path.is_file():
@@ -65,7 +72,7 @@ def check_output(path: Path, setting: str, overwrite: bool) -> None:
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not overwrite:
         raise ConfigError(f"{setting}={path} exists: give another name, or --overwrite it")
-    check_folder(path.parent, setting)
+    check_folder(path if path.is_dir() else path.parent, setting)
 
 
 def check_folder(folder: Path, setting: str) -> None:

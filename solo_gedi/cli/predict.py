@@ -29,12 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Predict; without --out, print the rows as CSV."""
     import sys
+    from io import TextIOWrapper
 
     from solo_gedi.inference import predict
     from solo_gedi.inference.tables import csv_writer
 
     rows = predict(**vars(arguments))
     if isinstance(rows, list):
+        if isinstance(sys.stdout, TextIOWrapper):  # file names are bytes, which need not be UTF-8
+            sys.stdout.reconfigure(errors="surrogateescape")
         with csv_writer(sys.stdout) as collect:
             for row in rows:
                 collect(row)

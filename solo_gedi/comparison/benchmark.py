@@ -13,7 +13,7 @@ from typing import Any, get_args
 from solo_gedi.comparison.plan import Cell, Cluster, Rerun, cells_of
 from solo_gedi.comparison.suites import SUITES
 from solo_gedi.errors import ConfigError, Interrupted
-from solo_gedi.files import check_folder
+from solo_gedi.files import check_folder, given_path
 
 logger = logging.getLogger(__name__)  # one process compares; its cells may have several
 
@@ -98,8 +98,8 @@ def benchmark(
         raise ConfigError(f"--seeds must be at least 1, or a list as 0,1,2 or 3, got {seeds}")
     names = methods.split(",") if isinstance(methods, str) else methods
     names = list(dict.fromkeys(filter(None, names)))
-    folder = Path(out or Path("runs") / suite)
-    configs = None if scripts is None else Path(scripts)
+    folder = given_path(out or Path("runs") / suite)
+    configs = None if scripts is None else given_path(scripts)
     cells = cells_of(SUITES[suite], names, which, folder, configs, overrides, evaluate)
     # submitit's local executor hides every GPU from a job that asks for none.
     wishes = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}

@@ -1,13 +1,18 @@
 """One cell of a benchmark: pretrain and evaluate what is not done yet."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from solo_gedi.core import checkpoints, processes
 from solo_gedi.errors import Interrupted
-from solo_gedi.files import check_folder, write_json
+from solo_gedi.files import check_folder, given_path, write_json
+
+ASKED = "cell.json"  # in a run's folder: the config that the cell was given
 
 
 def cell(
@@ -38,7 +43,7 @@ def cell(
     from solo_gedi.report import evaluate
     from solo_gedi.training import pretrain
 
-    folder = Path(folder)
+    folder = given_path(folder)
     own, of_probe = split_overrides(overrides)
     Options(**options, overrides=of_probe).check()
     check_folder(folder, "folder")
@@ -52,6 +57,7 @@ def cell(
         run = trained.folder
         if not processes.leave():
             return None
+        write_json(run / ASKED, OmegaConf.to_container(cfg))
     between = perf_counter()
     metrics = evaluate(run, **options, overrides=of_probe).metrics
     metrics = {
@@ -67,11 +73,14 @@ def cell(
 
 
 def _finished(parent: Path, cfg: Any) -> Path | None:
-    """A run below `parent` that was trained to its end; one that was not is resumed."""
-    from solo_gedi.training.resume import is_finished
+    """A cell's run of the same config that was trained to its end; others are resumed or new."""
+    from solo_gedi.training.resume import is_finished, others
 
     for folder in sorted(parent.glob("*/")):
-        last = checkpoints.last(folder)
-        if last is not None and is_finished(last, cfg):
+        last, asked = checkpoints.last(folder), folder / ASKED
+        if last is None or not is_finished(last, cfg):
+            continue
+        # An earlier version left none.
+        if not asked.is_file() or not others(json.loads(asked.read_text()), cfg):
             return folder
     return None

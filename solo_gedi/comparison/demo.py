@@ -15,7 +15,7 @@ from solo_gedi import __version__
 from solo_gedi.comparison import tables
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import Interrupted
-from solo_gedi.files import check_folder, write_json
+from solo_gedi.files import check_folder, given_path, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def demo(
     Example:
         demo(out="runs/try", epochs=2)
     """
-    folder = Path(out)
+    folder = given_path(out)
     check_folder(folder, "--out")
     settings = {"version": __version__, "epochs": epochs, "seed": seed}
     rows = _done(folder / "demo.json", settings)

@@ -116,7 +116,7 @@ def run(
         return cell, time.perf_counter() - start
 
     # A queue takes everything; submitit's debug executor works in the main thread only.
-    at_once = {"slurm": len(cells), "debug": 1}.get(cluster or "", jobs)
+    at_once = {"slurm": max(1, len(cells)), "debug": 1}.get(cluster or "", jobs)
     parallel = joblib.Parallel(at_once, backend="threading", return_as="generator_unordered")
     try:
         yield from parallel(joblib.delayed(work)(cell) for cell in cells)

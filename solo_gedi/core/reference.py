@@ -1,6 +1,7 @@
 """How likely a model finds what it was trained on: the ruler for every other log p."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def read_reference(checkpoint: Path, epochs: float) -> Reference | None:
         return None
     try:
         found = json.loads(path.read_text())
-        if (found["checkpoint"], found["epochs"]) != (checkpoint.name, epochs):
+        if found["checkpoint"] != checkpoint.name or not math.isclose(found["epochs"], epochs):
             return None
         return Reference(tuple(map(float, found["log_density"])), int(found["images"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -118,17 +118,18 @@ def auroc(in_scores: Tensor, out_scores: Tensor) -> float:
     return float(roc_auc_score(labels.numpy(), torch.cat([in_scores, out_scores]).numpy()))
 
 
-def uniform_noise(inputs: Tensor, space: SampleSpace) -> Tensor:
+def uniform_noise(inputs: Tensor, space: SampleSpace, generator: Generator) -> Tensor:
     """Noise, uniform over the sample space: an out-set that needs no files.
 
     Args:
         inputs: (n, ...) network inputs, whose shape the noise takes.
         space: of the samples.
+        generator: of the noise.
     """
-    return space.to_input(space.uniform(inputs.shape, generator=_generator()))
+    return space.to_input(space.uniform(inputs.shape, generator=generator))
 
 
-def shuffled_pixels(inputs: Tensor, space: SampleSpace) -> Tensor:
+def shuffled_pixels(inputs: Tensor, space: SampleSpace, generator: Generator) -> Tensor:
     """The inputs with the pixels of each in an order of its own.
 
     The hardest of the out-sets that need no files: every image keeps its colours.
@@ -136,17 +137,14 @@ def shuffled_pixels(inputs: Tensor, space: SampleSpace) -> Tensor:
     Args:
         inputs: (n, channels, h, w) network inputs.
         space: not used; out-sets are called alike.
+        generator: of the orders.
     """
     pixels = inputs.flatten(2)
-    order = torch.rand(len(pixels), 1, pixels.shape[2], generator=_generator()).argsort(-1)
+    order = torch.rand(len(pixels), 1, pixels.shape[2], generator=generator).argsort(-1)
     return pixels.gather(2, order.expand_as(pixels)).view_as(inputs)
 
 
-def _generator() -> Generator:
-    return torch.Generator().manual_seed(0)
-
-
-SYNTHETIC: dict[str, Callable[[Tensor, SampleSpace], Tensor]] = {
+SYNTHETIC: dict[str, Callable[[Tensor, SampleSpace, Generator], Tensor]] = {
     "uniform": uniform_noise,
     "shuffled": shuffled_pixels,
 }

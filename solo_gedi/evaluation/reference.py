@@ -19,13 +19,14 @@ def write_reference(subject: Subject) -> Path | None:
         subject: a model that was read from a checkpoint.
 
     Returns:
-        The file; None for a model of points, without a checkpoint, or whose training images cannot
-        be read, which is logged.
+        The file; None for a model of points, without a checkpoint, or evaluated with other training
+        images; and, which is logged, whose training images cannot be read, or whose folder cannot
+        be written to.
     """
     from solo_gedi.training.reference import measure_reference
 
     model = subject.model
-    if model.checkpoint is None:
+    if model.checkpoint is None or not _has_own_images(subject):
         return None
     try:
         with evaluation_mode(model):
@@ -34,4 +35,18 @@ def write_reference(subject: Subject) -> Path | None:
         logger.info("no reference for `typicality`: %s", error)
     if model.reference is None:
         return None
-    return model.reference.write(model.checkpoint.parent, model.checkpoint.name, model.epochs)
+    folder = model.checkpoint.parent
+    try:
+        return model.reference.write(folder, model.checkpoint.name, model.epochs)
+    except OSError as error:
+        logger.info("no reference for `typicality` in %s: %s", folder, error.strerror)
+        return None
+
+
+def _has_own_images(subject: Subject) -> bool:
+    """Whether the training images are the run's own, perhaps at another place than then."""
+    data, own = subject.cfg.data, subject.model.config["data"]
+    keys = ("dataset", "train_path", "fraction")
+    changed = {key for key in keys if data.get(key) != own.get(key)}
+    there = subject.spec.splits or Path(str(own["train_path"])).exists()
+    return not changed or changed == {"train_path"} and not there

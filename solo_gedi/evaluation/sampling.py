@@ -34,7 +34,9 @@ def fid(subject: Subject) -> Found:
     chains = _chains(model, options.start, min(options.num_samples, sum(map(len, real))))
     samples = draw_samples(model, chains, [options.steps], generator=_generator(model))
     drawn = samples[options.steps]
-    distance = frechet_distance(features, real, drawn.split(100), model.device)
+    # Apple's GPUs have no float64, which the metric computes in.
+    device = "cpu" if model.device.type == "mps" else model.device
+    distance = frechet_distance(features, real, drawn.split(100), device)
     yield from subject.rows(
         "fid",
         {"fid" if options.fid_features == "inception" else "frechet_distance": distance},

@@ -140,12 +140,12 @@ def triad(subject: Subject) -> Found:
     measured = failure_modes_of(model, subject.test_loader, noise)
     yield from subject.rows("triad", measured, noise=noise)
     yield from _cuts(subject)
-    sets = {"data": subject.test_samples, "chains": model.chains}
-    for name, points in sets.items():
-        if points is not None:
-            with torch.inference_mode():
-                mean = float(model.log_density_of_samples(points[:1000]).mean())
-            yield from subject.rows("triad", {"log_density": mean}, of=name)
+    log_p = {"data": subject.test.log_density}
+    if model.chains is not None:
+        with torch.inference_mode():
+            log_p["chains"] = model.log_density_of_samples(model.chains[:1000])
+    for name, values in log_p.items():
+        yield from subject.rows("triad", {"log_density": float(values.mean())}, of=name)
 
 
 def _cuts(subject: Subject, most: int = 2000, k: int = 10) -> Found:
@@ -219,9 +219,10 @@ def ood(subject: Subject) -> Found:
             area = auroc(inside[score], outside[score])
             how = {"score": score, **({"k": k} if score == "knn_distance" else {})}
             yield from subject.rows("ood", {"auroc": area}, **how, **keys)
-        # Of custom:FOLDER the folder's name; that of the model's own data is taken.
-        label = Path(name).name
-        scores[f"{label} (other)" if label == own else label] = outside
+        label = Path(path).name if path and spec_of(against).is_folder else against
+        if label in scores:
+            label = f"{label} (other)" if label == own else name
+        scores[label] = outside
     if len(scores) > 1:
         yield RocCurves(
             task="ood",
@@ -253,7 +254,8 @@ def ood(subject: Subject) -> Found:
 def _others(subject: Subject, name: str) -> Batches:
     """Batches of a data set that the model was not trained on."""
     if make := SYNTHETIC.get(name):
-        return [(make(x, subject.model.space), labels) for x, labels in subject.test_loader]
+        space, generator = subject.model.space, torch.Generator().manual_seed(0)
+        return [(make(x, space, generator), labels) for x, labels in subject.test_loader]
     dataset = name.partition(":")[0]
     if bool(spec_of(dataset).points) != subject.is_points:
         raise DataError(f"points cannot be told from images: --ood has {dataset}")

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from solo_gedi.backbones import features_dim
 from solo_gedi.core import log_density
 from solo_gedi.core.processes import get_logger
+from solo_gedi.core.reference import NAME as REFERENCE
 from solo_gedi.errors import ConfigError, MissingPackageError, reason
-from solo_gedi.files import check_output, written_folder
+from solo_gedi.files import check_output, given_path, written_folder
 from solo_gedi.inference.card import model_card
 from solo_gedi.inference.exported import (
     CONFIG,
@@ -25,6 +26,9 @@ from solo_gedi.inference.load import HasCheckpoint, load
 from solo_gedi.inference.model import Model
 
 logger = get_logger(__name__)
+
+# What an earlier export may have left, which would be taken for this model's.
+_OF_A_MODEL = (REFERENCE, WEIGHTS, "model.onnx")
 
 FORMATS = {
     "model": ("huggingface", "onnx"),
@@ -72,7 +76,7 @@ def export(
         export("trained_models/gedi/20260102-030405", "digits-gedi")
         export("trained_models/gedi/20260102-030405", "resnet", part="backbone", format="timm")
     """
-    folder = Path(out)
+    folder = given_path(out)
     if part not in FORMATS:
         raise ConfigError(f"part={part!r}: choose from {', '.join(FORMATS)}")
     if format not in FORMATS[part]:
@@ -97,6 +101,9 @@ def export(
             _write_onnx(model, part, new)
         else:
             _write_backbone(model, format, precision, new)
+        of_another = [folder / name for name in _OF_A_MODEL if not (new / name).exists()]
+    for path in of_another:
+        path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     logger.info("%s as %s, %.0f kB: %s", part, format, size / 1000, folder)
     return folder

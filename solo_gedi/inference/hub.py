@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from solo_gedi.core.reference import NAME as REFERENCE
 from solo_gedi.errors import CheckpointError, reason
 from solo_gedi.inference.exported import CONFIG, WEIGHTS, shipped_model
 
@@ -58,5 +59,10 @@ def upload(
     with TemporaryDirectory() as scratch:
         folder = export(model, Path(scratch, repo_id.rpartition("/")[2]), precision=precision)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message)
+        done = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            delete_patterns=[REFERENCE],  # of an earlier model, if this one has none
+        )
     return str(done.commit_url)

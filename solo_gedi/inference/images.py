@@ -6,6 +6,7 @@ from pathlib import Path
 
 from solo_gedi.data import find_images
 from solo_gedi.errors import DataError
+from solo_gedi.files import given_path
 
 Images = str | Path | Sequence[str | Path]
 
@@ -21,7 +22,7 @@ def image_files(images: Images) -> list[Path]:
         DataError: if a path does not exist, or there is no image.
     """
     given = [images] if isinstance(images, str | Path) else list(images)
-    files = [file for path in given for file in _meant(Path(path))]
+    files = [file for path in given for file in _meant(given_path(path))]
     if not files:
         raise DataError(f"there is no image in {', '.join(map(str, given))}")
     return files

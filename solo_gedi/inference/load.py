@@ -15,6 +15,7 @@ from solo_gedi.core.reference import read_reference
 from solo_gedi.core.sampler import SGLDSettings, saved_sampler
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import CheckpointError
+from solo_gedi.files import given_path
 from solo_gedi.inference.exported import (
     WEIGHTS,
     is_exported,
@@ -130,15 +131,15 @@ def read_run(source: str | Path | HasCheckpoint) -> tuple[Path, dict[str, Any], 
         if source.checkpoint is None:
             raise CheckpointError("this run has no checkpoint: checkpoint.enabled was false")
         source = source.checkpoint
-    if Path(source).name == WEIGHTS:
-        source = Path(source).parent
+    given = given_path(source)
+    given = given.parent if given.name == WEIGHTS else given
     config: dict[str, Any] | None
-    if is_exported(source):
-        path, config, checkpoint = read_exported(Path(source))
+    if is_exported(given):
+        path, config, checkpoint = read_exported(given)
         args = path.parent / "config.json"
     else:
-        _check_there(source)
-        path = checkpoints.of_run(source)
+        _check_there(given)
+        path = checkpoints.of_run(given)
         checkpoint = checkpoints.read(path)
         config, args = checkpoints.saved_config(path), path.parent / "args.json"
     if config is None:

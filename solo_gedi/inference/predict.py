@@ -15,7 +15,7 @@ from solo_gedi.core import evaluation_mode, input_gradient, log_density
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image
 from solo_gedi.errors import ConfigError, DataError
-from solo_gedi.files import check_output
+from solo_gedi.files import check_output, given_path
 from solo_gedi.inference.images import Images, image_files
 from solo_gedi.inference.load import HasCheckpoint, load
 from solo_gedi.inference.model import NO_REFERENCE, Model
@@ -208,7 +208,7 @@ def _checked(
 ) -> Path | None:
     if path is None:
         return None
-    path = Path(path)
+    path = given_path(path)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"{setting}={path} must end in {' or '.join(suffixes)}")
     check_output(path, setting, overwrite)

@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image, save_grid
 from solo_gedi.errors import ConfigError, DivergenceError
-from solo_gedi.files import check_output, written_folder
+from solo_gedi.files import check_output, given_path, written_folder
 from solo_gedi.inference.images import image_files
 from solo_gedi.inference.load import HasCheckpoint, load
 from solo_gedi.inference.model import Model
@@ -62,7 +62,7 @@ def sample(
     Example:
         sample("gedi-digits", "samples", num=16, steps=200)
     """
-    folder = Path(out)
+    folder = given_path(out)
     for name, value in (("num", num), ("steps", steps)):
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
@@ -79,7 +79,7 @@ def sample(
         done, chains = max(way.items())
         way[count] = model.sample(steps=count - done, start=chains, generator=generator)
         if done:  # all chains at their start and end, and the shown ones between
-            way[done] = chains[:IN_GRID]
+            way[done] = chains[:IN_GRID].clone()
     samples = way[steps]
     if not samples.isfinite().all():
         step = next(count for count, chains in way.items() if not chains.isfinite().all())

@@ -16,7 +16,7 @@ from torch import Tensor
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image
 from solo_gedi.errors import ConfigError, DataError, MissingPackageError
-from solo_gedi.files import check_output, write_atomically
+from solo_gedi.files import check_output, given_path, write_atomically
 from solo_gedi.inference import Model
 from solo_gedi.inference.images import Images, image_files
 from solo_gedi.inference.load import HasCheckpoint
@@ -73,7 +73,7 @@ def explore(
     from solo_gedi.evaluation.subject import load_with_host
     from solo_gedi.inference import load
 
-    path = Path(out)
+    path = given_path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"out={path} must end in .html")
     if max_images < 1:

@@ -12,7 +12,7 @@ from solo_gedi.evaluation.options import OOD, TASKS, Options
 from solo_gedi.evaluation.reference import write_reference
 from solo_gedi.evaluation.rows import Row, say, select
 from solo_gedi.evaluation.subject import Source, subject_of
-from solo_gedi.files import check_folder
+from solo_gedi.files import check_folder, given_path
 from solo_gedi.report.folder import check_same_model, conclude
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def evaluate(
     )
     options.check()
     with TemporaryDirectory() as scratch:
-        place = None if out is None else Path(out)
+        place = None if out is None else given_path(out)
         subject = subject_of(model, options, place if write else Path(scratch))
         folder = subject.folder if write else None
         if folder is not None:

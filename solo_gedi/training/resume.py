@@ -59,7 +59,7 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> list[Path]:
         # What lies about and cannot be read is not this run, and keeps it from nothing.
         with suppress(CheckpointError):
             saved = checkpoints.saved_config(newest) or {}
-            other = {key for key, _, _ in differences(saved, cfg) if not _among(key, MACHINE)}
+            other = others(saved, cfg)
             if other and other <= set(_LENGTH):
                 logger.info(
                     "%s differs from this run in %s alone: resume_from_checkpoint goes on with it",
@@ -158,6 +158,16 @@ def differences(
     )
     pairs = ((key, sides[0].get(key), sides[1].get(key)) for key in keys)
     return [(key, a, b) for key, a, b in pairs if not _alike(a, b)]
+
+
+def others(saved: Mapping[str, Any], cfg: Mapping[str, Any] | DictConfig) -> set[str]:
+    """The keys that make one config another run's: those that differ, but for `MACHINE`.
+
+    Args:
+        saved: of an earlier run.
+        cfg: of a run.
+    """
+    return {key for key, _, _ in differences(saved, cfg) if not _among(key, MACHINE)}
 
 
 def _known(found: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:

@@ -14,9 +14,10 @@ SMALL = ["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2", "s
 
 
 def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     overrides = [*SMALL, "probe.max_epochs=1"]
     options = {"tasks": "clustering,ood,linear", "linear_config": "digits/gedi", "ood": "uniform"}
-    found = cell("my cell", "digits/gedi_nogen", overrides=overrides, **options)
+    found = cell("~/my cell", "digits/gedi_nogen", overrides=overrides, **options)
     folder = tmp_path / "my cell"
     assert json.loads((folder / "metrics.json").read_text()) == found
     assert (found["status"], found["seed"]) == ("finished", 3)
@@ -30,6 +31,16 @@ def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
     again = cell("my cell", "digits/gedi_nogen", overrides=overrides, tasks="knn")
     assert again["checkpoint"] == found["checkpoint"]
     assert {row["task"] for row in again["results"]} == {"clustering", "ood", "linear", "knn"}
+
+    class TrainedAnewError(Exception):
+        pass
+
+    def train(cfg):
+        raise TrainedAnewError
+
+    monkeypatch.setattr(training, "pretrain", train)
+    with pytest.raises(TrainedAnewError):
+        cell("my cell", "digits/gedi_nogen", overrides=[*SMALL, "seed=4"], tasks="knn")
 
 
 def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):

@@ -188,6 +188,13 @@ def test_the_script_of_a_dry_run_is_what_sbatch_gets(cell, tmp_path, monkeypatch
     assert (tmp_path / "got.sh").read_text() == shown
 
 
+def test_a_queue_may_have_nothing_to_do(tmp_path, monkeypatch):
+    (tmp_path / "srun").write_text("#!/bin/sh\ntrue\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert list(scheduler.run([], 1, "slurm", tmp_path / "submitit")) == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a cell is not a job's own child")
 def test_a_job_whose_time_is_up_saves_and_goes_on_in_another(cell):
     """As under submitit, whose handler of the signal asks for the next job and leaves this one."""

@@ -57,6 +57,15 @@ def test_another_training_takes_the_place_of_the_former(tmp_path):
     assert not (tmp_path / "out" / "seed=0" / "metrics-1.json").exists()
 
 
+def test_a_shorter_training_takes_the_place_of_a_longer_one(tmp_path):
+    for epochs in (2, 1):
+        changed = ["max_epochs=" + str(epochs), "limit_train_batches=2", "dataset=circles"]
+        (metrics,) = toy("out", "toy/swav", seeds=[0], tasks="clustering", overrides=changed)
+        assert metrics["epochs"] == epochs
+    (path,) = (tmp_path / "out" / "seed=0").glob("*.ckpt")
+    assert metrics["checkpoint"].endswith(path.name)
+
+
 @pytest.mark.parametrize(
     ("config", "overrides", "message"),
     [

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from solo_gedi.data import SampleSpace
-from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores
+from solo_gedi.evaluation import SYNTHETIC, auroc, ood_scores, tasks
 from solo_gedi.evaluation.ood import negative_knn_distance, negative_mahalanobis
 
 
@@ -43,16 +45,27 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 def test_synthetic_out_sets_are_what_they_say():
     space = SampleSpace.of_images((0.3, 0.5), (0.2, 0.4))
     x = space.to_input(torch.rand(20, 2, 5, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1)
-    shuffled = SYNTHETIC["shuffled"](x, space)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = SYNTHETIC["shuffled"](x, space, generator)
     # The same pixels (both channels of each together), not in the same places.
     for before, after in zip(x.flatten(2), shuffled.flatten(2), strict=True):
         assert sorted(map(tuple, before.T.tolist())) == sorted(map(tuple, after.T.tolist()))
     assert not torch.equal(shuffled, x)
-    uniform = space.to_samples(SYNTHETIC["uniform"](x, space))
+    uniform = space.to_samples(SYNTHETIC["uniform"](x, space, generator))
     assert uniform.shape == x.shape
     assert uniform.min() >= -1.001
     assert uniform.max() <= 1.001
     assert uniform.std() == pytest.approx(2 / 12**0.5, abs=0.03)
+
+
+def test_noise_is_new_for_every_batch():
+    x, labels = torch.zeros(4, 1, 3, 3), torch.zeros(4)
+    model = SimpleNamespace(space=SampleSpace.of_images((0.5,), (0.5,)))
+    subject = SimpleNamespace(model=model, test_loader=[(x, labels)] * 3)
+    noise = torch.cat([batch for batch, _ in tasks._others(subject, "uniform")])
+    assert len(noise.flatten(1).unique(dim=0)) == 12
+    again = torch.cat([batch for batch, _ in tasks._others(subject, "uniform")])
+    assert torch.equal(noise, again)
 
 
 @pytest.mark.parametrize("k", [1, 5, 40, 100])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from solo_gedi.errors import CheckpointError, ConfigError, MissingPackageError
 from solo_gedi.inference import Model, export, load
 from solo_gedi.inference.exported import SHIPPED
 
+SHM = Path("/dev/shm")  # noqa: S108
 OLD = Path(__file__).parent / "version_0_1"
 
 
@@ -37,6 +39,25 @@ def test_a_model_comes_back_as_it_was(trained, method):
     x = inputs(model)
     torch.testing.assert_close(again.typicality(x), model.typicality(x))
     assert again.transform.transforms[-1].mean == model.transform.transforms[-1].mean
+
+
+def test_nothing_of_an_earlier_model_is_taken_for_this_ones(trained):
+    model = load(trained("gedi"))
+    assert load(export(model, "out")).reference is not None
+    model.reference = None
+    with torch.no_grad():
+        next(model.backbone.parameters()).add_(1)
+    assert load(export(model, "out", overwrite=True)).reference is None
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="there is no second file system here")
+def test_a_folder_on_another_disk_takes_it(trained, tmp_path):
+    with TemporaryDirectory(dir=SHM) as there:
+        (tmp_path / "out").symlink_to(there)
+        assert load(export(trained("gedi"), "out")).epochs == 1
+        assert {path.name for path in Path(there).iterdir()} == {
+            *("README.md", "config.json", "model.safetensors", "reference.json")
+        }
 
 
 def test_a_head_with_batch_norm_comes_back_in_evaluation_mode(untrained):
@@ -292,7 +313,8 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
         def create_repo(self, repo_id, private, exist_ok):
             assert (repo_id, private, exist_ok) == ("someone/digits", True, True)
 
-        def upload_folder(self, repo_id, folder_path, commit_message):
+        def upload_folder(self, repo_id, folder_path, commit_message, delete_patterns):
+            assert delete_patterns == ["reference.json"]
             shutil.copytree(folder_path, hub / repo_id)
             return SimpleNamespace(commit_url=f"https://hub/{repo_id}")
 

@@ -208,6 +208,32 @@ def test_other_grey_images_are_told_apart(run, mnist_files, tmp_path):
     assert all(0 <= row["value"] <= 1 for row in result.rows)
 
 
+def test_sets_of_one_folder_are_shown_by_their_names(run, mnist_files, tmp_path):
+    for name in ("MNIST", "KMNIST"):
+        mnist_files(tmp_path / "data", name)
+    where = tmp_path / "data"
+    result = evaluate(run, "ood", ood=f"mnist:{where},kmnist:{where}", write=False)
+    names = [axis.get_title("left") for axis in result.figures["ood"].axes]
+    assert {"digits", "mnist", "kmnist"} <= set(names)
+
+
+def test_the_reference_is_that_of_the_runs_own_images(run, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    (run / "reference.json").unlink()
+    evaluate(run, "triad", overrides=["data.train_path=val"])
+    assert not (run / "reference.json").exists()
+
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("solo_gedi.core.reference.Reference.write", refuse)
+    assert evaluate(run, "triad").rows
+    assert f"no reference for `typicality` in {run}: Permission denied" in caplog.text
+    monkeypatch.undo()
+    evaluate(run, "triad")
+    assert (run / "reference.json").exists()
+
+
 def test_what_nothing_could_be_done_of_ends_with_the_reason(run_of):
     run = run_of("swav")
     before = contents(run)

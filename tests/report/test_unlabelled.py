@@ -105,6 +105,16 @@ def test_a_run_without_labels_is_evaluated_on_its_training_images(run_of, place)
     assert "The least likely" in page
 
 
+def test_nothing_is_downloaded_into_a_users_folder(run_of, place):
+    run = run_of("labelled")
+    before = sorted(place.rglob("*"))
+    changed = [f"data.val_path={place / 'test'}"]
+    result = evaluate(run, "ood", ood="mnist,uniform", overrides=changed, write=False)
+    assert "--ood has mnist: say where it lies, as mnist:FOLDER" in result.not_done["ood"]
+    assert sorted(place.rglob("*")) == before
+    assert select(result.rows, against="uniform")
+
+
 def test_labelled_test_images_of_an_unlabelled_run_are_used_when_told_so(run_of, place):
     run, test = run_of("unlabelled"), place / "test"
     silent = evaluate(run, "clustering", overrides=[f"data.val_path={test}"], write=False)

@@ -14,7 +14,7 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.options import Options, names
-from solo_gedi.files import check_folder, write_atomically, write_json
+from solo_gedi.files import check_folder, given_path, write_atomically, write_json
 
 logger = get_logger(__name__)
 
@@ -64,7 +64,7 @@ def toy(
     from solo_gedi.training.job import parse
     from solo_gedi.training.pretrain import build_method
 
-    folder, tasks = Path(folder), names(tasks)
+    folder, tasks = given_path(folder), names(tasks)
     Options(tasks=tasks, **options).check()
     check_folder(folder, "folder")
     cfg = load_config(config, overrides)
@@ -149,6 +149,9 @@ def _save(training: ToyTraining, k: int, folder: Path) -> None:
     }
     path = folder / f"{cfg.name}-ep={cfg.max_epochs - 1}.ckpt"
     write_atomically(path, lambda partial: torch.save(checkpoint, partial))
+    for other in folder.glob("*.ckpt"):  # which would be taken for this one
+        if other != path:
+            other.unlink()
 
 
 def _since(start: float) -> float:

@@ -128,15 +128,25 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
 
     Args:
         cfg: parsed config.
-        name: that solo-learn knows.
+        name: that solo-learn knows. Without a path it lies where the run's own data set does, if
+            that may hold several.
+
+    Raises:
+        DataError: if its path is not given, and the run's own is a folder of images or none.
     """
     dataset, _, path = name.partition(":")
+    own = spec_of(cfg.data.dataset)
     cfg = cfg.copy()
     first = cfg.augmentations[0]
     first.mean, first.std = normalization_of(cfg)
     cfg.data.dataset, cfg.data.no_labels = dataset, spec_of(dataset).has_class_folders
     splits = spec_of(dataset).splits
-    path = path or (splits[-1] if splits else cfg.data.val_path)
+    if not path and splits:
+        path = splits[-1]
+    elif not path and not (own.splits or own.is_folder or own.has_class_folders):
+        path = cfg.data.val_path
+    if not path:
+        raise DataError(f"--ood has {name}: say where it lies, as {name}:FOLDER")
     cfg.data.train_path = cfg.data.val_path = path
     return cfg
 
