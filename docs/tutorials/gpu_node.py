@@ -8,13 +8,13 @@
 # ## The job
 #
 # ```sh
-# sbatch --gpus 1 --cpus-per-task 8 --time 12:00:00 --signal SIGTERM@600 --requeue \
+# sbatch --gpus 1 --cpus-per-task 8 --time 12:00:00 --signal SIGTERM@600 \
 #     --wrap "srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets"
 # ```
 #
-# `--signal` announces the time limit ten minutes before, and `--requeue` lets the queue start the
-# job again. `accelerator: auto` takes the GPU where there is one. See also
-# [Slurm](../how-to/slurm.md) and [several GPUs](../how-to/multi-gpu.md).
+# `--signal` announces the time limit ten minutes before. Submit the job again by hand, and it goes
+# on; [a batch script](../how-to/slurm.md) can do that by itself. `accelerator: auto` takes the GPU
+# where there is one. See also [several GPUs](../how-to/multi-gpu.md).
 
 # %%
 import csv

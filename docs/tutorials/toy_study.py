@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The toy study and its energy landscapes
 #
-# Two rings and two half moons are where the paper shows why three terms are needed. This tutorial
-# trains GEDI on the rings with and without a term, and draws log p(x) and the clusters. The runs
+# Two rings and two half moons are where the paper shows what each term does. This tutorial trains
+# GEDI on the rings with and without GEN, and draws log p(x) and the clusters. The runs
 # are short so that they end within a few minutes; [the table](../results/index.md#toy) has the
 # paper's 20,000 iterations.
 #
@@ -70,7 +70,7 @@ figure.tight_layout()
 # ## The whole study
 #
 # ```sh
-# solo-gedi benchmark toy --seeds 5          # Table 2, hours on two cores
+# solo-gedi benchmark toy --seeds 5          # Table 2, about an hour on two cores
 # solo-gedi benchmark sensitivity --seeds 2  # Figure 2: NMI over the weights
 # ```
 #
