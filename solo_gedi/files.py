@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON; what was there before stays until it is whole."""
-    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=2)))
+    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
 @contextmanager

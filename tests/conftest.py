@@ -7,6 +7,8 @@ from pathlib import Path
 
 # One thread a process: pytest-xdist runs as many processes as there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# On the CPU, whose numbers can be had again; CUDA_VISIBLE_DEVICES=0 for those that need a GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch

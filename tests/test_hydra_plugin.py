@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -52,22 +51,6 @@ def test_solo_learns_own_programs_know_methods_backbones_and_configs(console, tm
 def test_other_hydra_programs_do_not_pay_for_it(console, tmp_path):
     shown = "[m for m in ('torch', 'solo', 'solo_gedi', 'lightning') if m in sys.modules]"
     assert run_main(console, tmp_path, "", shown, "hydra.run.dir=.").strip() == "[]"
-
-
-def test_importing_the_package_changes_nothing():
-    code = "import sys, solo_gedi; print('torch' in sys.modules, 'solo' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
-
-
-def test_registering_twice_is_as_registering_once():
-    from solo_gedi.methods.registration import register
-
-    register()
-    methods, backbones = dict(hosts.METHODS), set(hosts.BACKBONES)
-    register()
-    assert methods == hosts.METHODS
-    assert backbones == set(hosts.BACKBONES)
 
 
 SOLO_LEARN = hosts.SOLO_FOLDER.parent

@@ -64,8 +64,9 @@ def test_the_wheel_holds_the_package_and_its_data(built):
 def test_the_sdist_holds_all_that_the_repository_does(built):
     with tarfile.open(built[0]) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    folders = ("solo_gedi", "hydra_plugins", "scripts", "docs", "tests", "benchmarks")
-    files = {"Makefile", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in"}
+    folders = ("solo_gedi", "hydra_plugins", "scripts", "docs", "tests", "benchmarks", ".github")
+    files = {path.name for path in ROOT.glob("*.*") if path.suffix in (".md", ".cff", ".yml")}
+    files |= {"Makefile", "LICENSE", "MANIFEST.in", ".pre-commit-config.yaml", ".ci/run"}
     assert files_in(*folders) | files | {"setup.py", "pyproject.toml"} <= names
     assert not [name for name in names if "__pycache__" in name]
 

@@ -1,7 +1,5 @@
 """What README says of installing and starting; `test_docs.py` runs its commands and snippets."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,17 +24,3 @@ def test_python_versions_are_those_of_the_package():
 
 def test_it_stays_a_front_page():
     assert len(README.splitlines()) < 180
-
-
-def test_help_needs_no_solo_learn():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.argv[1:] = ['-h']; import solo_gedi.cli as c; c.main()",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0
-    assert "pretrain" in done.stdout

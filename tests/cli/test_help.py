@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from solo_gedi.cli import COMMANDS
 from solo_gedi.errors import CheckpointError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_help_lists_every_command(solo_gedi):
@@ -18,7 +21,11 @@ def test_help_lists_every_command(solo_gedi):
 
 
 def test_version(solo_gedi):
-    assert solo_gedi("--version") == (0, f"solo-gedi {version('solo-gedi')}\n", "")
+    """It is said alike wherever it stands."""
+    stated = version("solo-gedi")
+    assert solo_gedi("--version") == (0, f"solo-gedi {stated}\n", "")
+    assert f'\nversion = "{stated}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert f"\nversion: {stated}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

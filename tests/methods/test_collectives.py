@@ -4,8 +4,10 @@ import csv
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import torch.distributed as dist
 
 STEPS, CHECK_EVERY = 6, 3
@@ -28,6 +30,7 @@ def process():
     from solo_gedi import load_config, pretrain
     from solo_gedi.core.processes import rank
     from solo_gedi.methods import GEDI
+    from solo_gedi.training.callbacks.divergence_guard import _look
 
     calls, steps, losses = [], [], []
 
@@ -54,8 +57,12 @@ def process():
 
     GEDI.training_step, GEDI.on_train_batch_end = training_step, on_train_batch_end
     pretrain(load_config("digits/gedi", SMALL))
+    nan = {"weight": torch.tensor([1.0, float("nan")][rank()])}
+    watched = {"energy": torch.tensor(1.0 + rank())}
+    look = _look(SimpleNamespace(named_parameters=nan.items, watched=watched))
     within = [calls[a:b] for a, b in zip(steps, steps[1:], strict=False)]
-    Path(f"{rank()}.json").write_text(json.dumps({"calls": within, "losses": losses}))
+    result = {"calls": within, "losses": losses, "look": look}
+    Path(f"{rank()}.json").write_text(json.dumps(result))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,11 @@ def test_the_means_of_an_epoch_are_those_of_all_processes(trained_by_two):
     assert mean == pytest.approx(sum(first + second) / (2 * STEPS), rel=1e-5)
     logged = [row["train_gedi_loss_step"] for row in rows if row["train_gedi_loss_step"]]
     assert [float(value) for value in logged] == pytest.approx(first[1::2], rel=1e-5)
+
+
+def test_what_the_guard_sees_on_one_process_all_know(trained_by_two):
+    for result in results(trained_by_two):
+        assert result["look"] == [True, {"energy": 2.0}]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 
@@ -81,10 +79,3 @@ def test_probe_refuses_what_cannot_be_probed(load_config, pretrained, change, me
     cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint}", kind="linear")
     with pytest.raises(GEDIError, match=message):
         linear(OmegaConf.merge(cfg, change))
-
-
-def test_checkpoint_of_another_method_is_told_by_its_config(load_config, pretrained):
-    _, checkpoint = pretrained
-    args = json.loads((checkpoint.parent / "args.json").read_text())
-    assert args["method"] == "gedi"
-    assert args["backbone"]["kwargs"]["width"] == 8

@@ -15,6 +15,7 @@ from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.methods import register
 from solo_gedi.training import linear, loaders, pretrain
 from solo_gedi.training.job import parse
+from solo_gedi.training.loaders import batches
 from solo_gedi.training.refusals import refusals
 
 FOLDERS = ("data.train_path=train", "data.val_path=val", "optimizer.batch_size=8")
@@ -36,6 +37,17 @@ def parsed(load_config):
 def folders(image_folder):
     for name in ("train", "val"):
         image_folder(name)
+
+
+def test_processes_share_the_images_of_an_epoch(monkeypatch):
+    dataset, seen = torch.arange(101), []
+    monkeypatch.setattr(batches, "world_size", lambda: 2)
+    for process in range(2):
+        monkeypatch.setattr(batches, "rank", lambda process=process: process)
+        loader = loaders.TrainingLoader(dataset, 5, seed=0, num_workers=0)
+        seen.append([int(image) for batch in loader for image in batch])
+    assert [len(own) for own in seen] == [50, 50]
+    assert len({*seen[0], *seen[1]}) == 100, "none is seen twice"
 
 
 IMAGES = {

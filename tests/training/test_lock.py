@@ -29,7 +29,7 @@ def test_two_runs_started_at_once_have_a_folder_each(load_config):
         job.new_folder = together
         pretrain(load_config(*RUN))
 
-    processes = [FORK.Process(target=work) for _ in range(2)]
+    processes = [FORK.Process(target=work, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -47,7 +47,7 @@ def test_a_run_that_is_training_is_left_alone_until_it_dies(load_config, monkeyp
         )
         pretrain(load_config(*RUN))
 
-    alive = FORK.Process(target=work)
+    alive = FORK.Process(target=work, daemon=True)
     alive.start()
     while not list(Path("trained_models").glob("gedi/*/*-ep=0.ckpt")):
         assert alive.is_alive()
@@ -88,7 +88,7 @@ def test_where_the_file_system_locks_nothing_a_file_names_the_process(tmp_path, 
         time.sleep(600)
         assert held
 
-    alive = FORK.Process(target=work)
+    alive = FORK.Process(target=work, daemon=True)
     alive.start()
     assert holds.wait(60)
     assert lock.lock_folder(tmp_path) is None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -130,6 +131,41 @@ def test_a_process_that_is_killed_ends_the_others_and_is_named(console, tmp_path
     )
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("out/gedi/*")), "it has come to nothing"
+
+
+STOPPED = """
+import os, signal
+from solo_gedi.cli import main
+from solo_gedi.methods import GEDI
+
+train = GEDI.training_step
+
+def step(self, batch, batch_idx):
+    if batch_idx == 4 and os.environ.get("LOCAL_RANK") == "1":
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return train(self, batch, batch_idx)
+
+GEDI.training_step = step
+raise SystemExit(main())
+"""
+
+
+def test_a_signal_to_one_process_stops_all_and_one_alone_goes_on(console, tmp_path):
+    """Of 1,077 digits two processes have seen 640, and one alone has 13 batches left."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    run = (
+        *("pretrain", "digits/gedi_nogen", "checkpoint.dir=out", "accelerator=cpu", "max_epochs=1"),
+        *("backbone.kwargs.width=8", "optimizer.batch_size=32", "data.num_workers=0"),
+        *("data.val_path=null", "enable_progress_bar=false"),
+    )
+    done = console(sys.executable, "stopped.py", *run, "devices=2", "strategy=ddp")
+    assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
+    assert "Stopped by SIGUSR1 after 0 of 1 epochs and 10 of 16 batches" in done.stdout
+    (path,) = tmp_path.glob("out/gedi/*/*.ckpt")
+    again = console("solo-gedi", *run, "devices=1")
+    assert again.returncode == 0, again.stderr[-3000:]
+    (path,) = path.parent.glob("*-ep=0.ckpt")
+    assert torch.load(path, weights_only=True)["global_step"] == 10 + 13
 
 
 def test_what_all_processes_meet_is_said_by_the_first():

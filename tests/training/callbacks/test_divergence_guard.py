@@ -7,7 +7,7 @@ import torch
 from solo_gedi.errors import ConfigError, DivergenceError
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
-from solo_gedi.training.callbacks import DivergenceGuard
+from solo_gedi.training.callbacks import DivergenceGuard, divergence_guard
 from solo_gedi.training.callbacks.divergence_guard import beyond, broken_weight
 
 LONG = ["divergence.check_every=1", "divergence.snapshot_every=2", "limit_val_batches=0"]
@@ -181,6 +181,14 @@ def test_energies_that_run_away_are_noticed_before_they_are_nan(load_config):
     )
     with pytest.raises(DivergenceError, match=r"(beyond|jumped|not finite)"):
         pretrain(cfg)
+
+
+def test_a_jump_is_noticed_far_below_the_limit(monkeypatch):
+    guard, sizes = DivergenceGuard(jump=100), iter((1.0, 1.2, 150.0))
+    monkeypatch.setattr(divergence_guard, "_look", lambda _: (False, {"energy": next(sizes)}))
+    assert guard._problem(None) is None
+    assert guard._problem(None) is None
+    assert guard._problem(None) == "energy has jumped from about 1.02 to 150 in size"
 
 
 def test_an_unknown_policy_is_a_matter_of_the_config():
