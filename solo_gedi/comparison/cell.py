@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from solo_gedi.core import checkpoints, processes
-from solo_gedi.errors import Interrupted
+from solo_gedi.errors import ConfigError, Interrupted
 from solo_gedi.files import check_folder, given_path, write_json
 
 ASKED = "cell.json"  # in a run's folder: the config that the cell was given
@@ -54,6 +54,11 @@ def cell(
         trained = pretrain(cfg)
         if trained.interrupted is not None:
             raise Interrupted(trained.interrupted)
+        if not trained.finished:
+            raise ConfigError(
+                f"max_time={cfg.get('max_time')} has ended the training before its end: the same "
+                "again goes on from there"
+            )
         run = trained.folder
         if not processes.leave():
             return None

@@ -49,6 +49,7 @@ def prepare(cfg: DictConfig, required: Sequence[str]) -> None:
     check(cfg, (*required, *_REQUIRED))
     _check_labels(cfg)
     _check_frozen(cfg)
+    _check_knn(cfg)
     for key in ("train_path", "val_path"):
         path = cfg.data.get(key)
         if path is not None and spec_of(cfg.data.dataset).is_folder and not Path(path).is_dir():
@@ -75,6 +76,15 @@ def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -
     check_choice("backbone.name", cfg.backbone.name, backbones)
     if "augmentations" in cfg:
         rules.check_augmentations(cfg, images=spec_of(dataset).points is None)
+
+
+def _check_knn(cfg: DictConfig) -> None:
+    """solo-learn keeps the features of all training images until a validation."""
+    if not OmegaConf.select(cfg, "knn_eval.enabled"):
+        return
+    for key, missing in (("data.val_path", None), ("limit_val_batches", 0)):
+        if OmegaConf.select(cfg, key, default=1) == missing:
+            raise ConfigError(f"knn_eval.enabled=true needs validation images: {key}={missing}")
 
 
 def _check_format(cfg: DictConfig) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from solo_gedi import hosts
 from solo_gedi.errors import ConfigError, reason
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -23,7 +22,6 @@ _STEPS = (
     "horizontal_flip",
 )
 _LARS = ("momentum", "dampening", "nesterov", "eta", "eps", "clip_lr", "exclude_bias_n_norm")
-_PROBE_SCHEDULERS = ("reduce", "exponential")  # of solo-learn's GitHub version
 
 
 def _is_number(value: Any) -> bool:
@@ -157,8 +155,6 @@ def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -
         if OmegaConf.select(cfg, key) is None:
             raise ConfigError(f"{key} is missing from {where}")
     schedulers = ["warmup_cosine", "step", "none"]
-    if "pretrained_feature_extractor" in cfg and hosts.GENERATION == "github":
-        schedulers += _PROBE_SCHEDULERS
     is_list: Rule = (
         lambda value: isinstance(value, ListConfig) and all(map(_whole(1)[0], value)),
         "a list of epochs, as [60, 80]",

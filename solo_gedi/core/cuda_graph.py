@@ -93,7 +93,8 @@ def capture_on_cuda(loop: Loop, chains: Tensor, generator: Generator) -> Replay:
             for _ in range(2):  # compiles, and lets libraries choose their kernels
                 loop(static, generator)
         now.wait_stream(aside)
-        with torch.cuda.graph(graph):
+        # Thread-local: the thread that pins batches for the GPU may allocate meanwhile.
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             outputs = loop(static, generator)
 
     def replay(chains: Tensor) -> tuple[Tensor, ...]:

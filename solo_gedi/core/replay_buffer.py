@@ -59,6 +59,7 @@ class ReplayBuffer:
         # Outside any inference_mode, whose tensors could not be written to later.
         with torch.inference_mode(False):
             self.chains = self._fresh(size)
+        self.device = self._chains.device  # with its number, which "cuda" has not
 
     def __len__(self) -> int:
         return len(self.chains)

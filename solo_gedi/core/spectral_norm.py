@@ -19,6 +19,9 @@ class SpectralBound:
     `is_matrix_stack` and a `weight` (k, rows, columns). Unlike a reparametrisation this leaves the
     names in a checkpoint as they are, by which solo-learn's probe finds the backbone.
 
+    Batch norm is left alone: it divides by the spread of what comes in, and so undoes the bound of
+    the layers before it.
+
     The value comes from power iteration, which goes on at each step from the singular vector of
     the step before (Miyato et al., "Spectral normalization for generative adversarial networks",
     2018). That is never above the exact one, and a few percent below it while another direction

@@ -1,6 +1,5 @@
 """solo-learn's weighted k-nearest-neighbour classifier, offline."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,8 +31,6 @@ def knn_accuracy(
     """
     from solo_gedi.hosts import WeightedKNN
 
-    if distance == "cosine":  # solo-learn takes the inner product of what it is given
-        train_features, test_features = map(F.normalize, (train_features, test_features))
     knn = WeightedKNN(k=k, distance_fx=distance)
     knn(train_features=train_features, train_targets=train_labels)
     knn(test_features=test_features, test_targets=test_labels)

@@ -119,6 +119,8 @@ class WeightedKNNMixin:
         train, targets, test, labels = (torch.cat(getattr(self, name)) for name in collected)
         if not len(targets):
             raise DataError("kNN needs training data with labels")
+        if self.distance_fx == "cosine":
+            train, test = F.normalize(train), F.normalize(test)
         k, classes = min(self.k, len(targets)), int(torch.cat([targets, labels]).max()) + 1
         at_once = max(1, self.max_distance_matrix_size // len(targets))
         hits = torch.zeros(classes, device=test.device)
@@ -146,5 +148,7 @@ class FewClassesMixin:
         """Logits and features; absent classes are filled up to five with probability 0."""
         out = super().forward(X)  # type: ignore[misc]
         missing = max(0, 5 - out["logits"].size(1))
-        out["logits"] = F.pad(out["logits"], (0, missing), value=torch.finfo(X.dtype).min)
+        out["logits"] = F.pad(
+            out["logits"], (0, missing), value=torch.finfo(out["logits"].dtype).min
+        )
         return out

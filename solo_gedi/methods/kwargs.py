@@ -119,7 +119,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "sgld.noise_std": (sgld.noise_std >= 0, "at least 0"),
         "sgld.reinit_prob": (0 <= sgld.reinit_prob <= 1, "in [0, 1]"),
         "sgld.buffer_size": (
-            sgld.buffer_size >= cfg.optimizer.batch_size,
+            sgld.buffer_size >= (cfg.optimizer.batch_size if weights.gen else 1),
             f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
         ),
         **{

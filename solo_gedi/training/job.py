@@ -26,6 +26,7 @@ from solo_gedi.training.callbacks import (
     AtomicCheckpointIO,
     Checkpointer,
     GracefulStop,
+    LateState,
     Progress,
     RandomState,
     Schedule,
@@ -150,9 +151,12 @@ class Job:
 
     def _resumed(self) -> Path | None:
         cfg = self.cfg
-        if cfg.resume_from_checkpoint is not None:
-            return Path(cfg.resume_from_checkpoint)
+        given = cfg.resume_from_checkpoint
         for found in find_unfinished(cfg, self._parent) if cfg.auto_resume.enabled else ():
+            # The same command again goes on with what it has made of the given checkpoint.
+            begun_from = (checkpoints.saved_config(found) or {}).get("resume_from_checkpoint")
+            if given is not None and begun_from != given:
+                continue
             if lock := lock_folder(found.parent):
                 newest = checkpoints.last(found.parent) or found
                 if not is_finished(newest, cfg):
@@ -161,7 +165,7 @@ class Job:
                 release(lock)
             else:
                 logger.info("%s is in use by another run of this config", found.parent)
-        return None
+        return None if given is None else Path(given)
 
     def fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         """Train, with checkpoints, loggers and random states as the config says.
@@ -197,7 +201,8 @@ class Job:
         with quiet_lightning(), _matmul_precision(cfg), refusals(MisconfigurationException):
             stop = GracefulStop(checkpointer, cfg.get("max_time"))
             first = [stop] if checkpointer is None else [stop, checkpointer]
-            callbacks = [*first, *callbacks, RandomState(), Schedule(self._factor)]
+            callbacks = [*first, *callbacks, RandomState(), LateState(self.resume_from)]
+            callbacks.append(Schedule(self._factor))
             if cfg.get("enable_progress_bar") in (None, True):
                 callbacks.append(Progress())
             if cfg.wandb.enabled:

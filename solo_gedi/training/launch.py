@@ -15,13 +15,15 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from solo_gedi.core.processes import distributed, rank
+from solo_gedi.core.processes import distributed, rank, world_size
 from solo_gedi.errors import ConfigError, DataError, GEDIError, Interrupted, ProcessLostError
 from solo_gedi.training.quiet import quiet_lightning
 
 logger = logging.getLogger(__name__)  # one process of every node speaks
 
-_LOST = re.compile("closed by peer|reset by peer|Broken pipe|NCCL|remote process")
+_LOST = re.compile(
+    "closed by peer|reset by peer|Broken pipe|remote process|communicator was aborted"
+)
 _DECIDED = "SOLO_GEDI_DECIDED"  # for the processes that Lightning starts from this one
 
 
@@ -49,6 +51,12 @@ def decide_once(cfg: DictConfig, processes: int, decide: Callable[[], Any]) -> A
         decided = decide()
         os.environ[_DECIDED] = json.dumps(decided)
         return decided
+    if (number := world_size()) != processes:
+        raise ConfigError(
+            f"the launcher has started {number} process(es), and devices={cfg.devices} on "
+            f"num_nodes={cfg.get('num_nodes') or 1} want {processes}: with Slurm, "
+            f"--ntasks-per-node={processes // (cfg.get('num_nodes') or 1)}"
+        )
     said: list[Any] = [None]
     if rank() == 0:
         try:

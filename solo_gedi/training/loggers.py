@@ -1,5 +1,6 @@
 """Loggers that may fail without ending the run whose progress they log."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import MissingPackageError, reason
 
 logger = get_logger(__name__)
+
+_OURS: list[Any] = []  # wandb's run of this process's last training
 
 
 class _Forgiving:
@@ -63,6 +66,11 @@ class Wandb(_Forgiving, WandbLogger):
         getattr(self, "_wandb_init", {}).pop("anonymous", None)
 
 
+def _id(folder: Path) -> str:
+    """The same when a run is resumed, and another for a folder of the same name elsewhere."""
+    return f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+
+
 def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
     """The loggers of a run in a folder whose name is its id.
 
@@ -74,13 +82,18 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
         # Offline, all that it says is where its files are, at length.
         settings = {"settings": {"silent": True}} if cfg.wandb.offline else {}
         try:
+            import wandb as service
+
+            while _OURS:  # otherwise wandb would go on with it
+                _OURS.pop().finish()
+            before = service.run
             wandb = Wandb(
                 name=cfg.name,
                 project=cfg.wandb.project,
                 entity=cfg.wandb.entity,
                 offline=cfg.wandb.offline,
                 resume="allow",
-                id=folder.name,
+                id=_id(folder),
                 **settings,
             )
         except ModuleNotFoundError as error:
@@ -88,6 +101,8 @@ def loggers_of(cfg: DictConfig, folder: Path) -> list[Logger]:
                 "wandb.enabled=true needs wandb: pip install 'solo-gedi[wandb]'"
             ) from error
         wandb.log_hyperparams(dict(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
+        if before is None and service.run is not None:
+            _OURS.append(service.run)
         if cfg.wandb.offline and isinstance(files := wandb.experiment.dir, str):
             logger.info("wandb is offline; later: wandb sync %s", Path(files).parent)
         loggers.append(wandb)

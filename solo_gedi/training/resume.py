@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import CheckpointError, ConfigError
+from solo_gedi.training.callbacks.late_state import LATE
 
 logger = get_logger(__name__)
 
@@ -119,7 +120,9 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
             f"{key}={now} cannot go on with{f' (nor with its {others})' if others else ''}: set "
             f"{key}={before}, or start anew with resume_from_checkpoint=null"
         )
-    checkpoints.check_state(checkpoint["state_dict"], model.state_dict(), path)
+    own = model.state_dict()
+    state = {k: v for k, v in checkpoint["state_dict"].items() if k in own or k not in LATE}
+    checkpoints.check_state(state, own, path)
     if "optimizer_states" not in checkpoint or "loops" not in checkpoint:
         raise CheckpointError(
             f"resume_from_checkpoint={path} holds weights alone, without the "

@@ -6,22 +6,33 @@ from lightning.fabric.utilities.imports import _IS_INTERACTIVE
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from solo_gedi.errors import ConfigError
+
 
 def strategy_of(chosen: str | None, processes: int) -> "str | QuietDDP":
     """What the Trainer is given: `QuietDDP` for DDP, which "auto" is for several processes too.
 
-    A notebook forks its processes, which is left to Lightning.
-
     Args:
         chosen: the config's `strategy`.
         processes: of all nodes.
+
+    Raises:
+        ConfigError: for processes that Lightning forks or spawns from this one, as in a notebook:
+            what they have trained does not come back whole.
 
     Example:
         >>> strategy_of("auto", 1), type(strategy_of("ddp", 2)).__name__
         ('auto', 'QuietDDP')
     """
     chosen = chosen or "auto"
-    ddp = chosen == "ddp" or (chosen == "auto" and processes > 1 and not _IS_INTERACTIVE)
+    forked = any(how in chosen for how in ("fork", "spawn", "notebook"))
+    if forked or (processes > 1 and _IS_INTERACTIVE):
+        where = f"strategy={chosen}" if forked else "a notebook"
+        raise ConfigError(
+            f"{where}: several processes need `solo-gedi pretrain` in a shell with strategy=ddp; a "
+            "notebook trains on one device"
+        )
+    ddp = chosen == "ddp" or (chosen == "auto" and processes > 1)
     return QuietDDP() if ddp else chosen
 
 

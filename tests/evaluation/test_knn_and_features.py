@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 from torch.utils.data import DataLoader
 
@@ -79,6 +80,23 @@ def test_knn_is_solo_learns_where_every_class_is_tested():
         knn(train_features=features[:100], train_targets=labels[:100])
         knn(test_features=features[100:], test_targets=labels[100:])
     assert own.compute() == pytest.approx(WeightedKNN.__mro__[2].compute(theirs))
+
+
+def test_cosine_knn_is_that_of_directions():
+    """Of long features too, whose inner products no exponential holds."""
+    from solo_gedi.hosts import WeightedKNN
+
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(200, 4, generator=generator), torch.arange(200) % 10
+    lengths = torch.rand(200, 1, generator=generator) * 100
+    found = []
+    for given in (F.normalize(features), features * lengths):
+        knn = WeightedKNN(k=20, distance_fx="cosine")
+        knn(train_features=given[:100], train_targets=labels[:100])
+        knn(test_features=given[100:], test_targets=labels[100:])
+        found.append(knn.compute())
+    assert found[0] == pytest.approx(found[1])
+    assert found[0][0] > 0
 
 
 def test_knn_without_labels_is_refused():

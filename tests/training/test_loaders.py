@@ -14,6 +14,7 @@ from solo_gedi.data import KNOWN
 from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.methods import register
 from solo_gedi.training import linear, loaders, pretrain
+from solo_gedi.training import strategy as strategies
 from solo_gedi.training.job import parse
 from solo_gedi.training.loaders import batches
 from solo_gedi.training.refusals import refusals
@@ -48,6 +49,42 @@ def test_processes_share_the_images_of_an_epoch(monkeypatch):
         seen.append([int(image) for batch in loader for image in batch])
     assert [len(own) for own in seen] == [50, 50]
     assert len({*seen[0], *seen[1]}) == 100, "none is seen twice"
+
+
+def test_the_order_is_new_every_epoch_unless_it_is_to_be_the_same():
+    for same in (False, True):
+        loader = loaders.TrainingLoader(torch.arange(40), 5, seed=0, num_workers=0, same_order=same)
+        orders = []
+        for epoch in range(2):
+            loader.position = lambda epoch=epoch: (epoch, 0)
+            orders.append([int(image) for batch in loader for image in batch])
+        assert (orders[0] == orders[1]) == same
+
+
+def test_every_process_needs_a_batch(parsed):
+    cfg = parsed("optimizer.batch_size=600", suite="digits")
+    cfg.devices = 2
+    message = "batch_size=600 for each of 2 processes is more than the 1077 training images"
+    with pytest.raises(ConfigError, match=message):
+        loaders.pretrain_loader(cfg)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"), [("ddp_fork", "strategy=ddp_fork"), (None, "a note")]
+)
+def test_processes_that_do_not_come_back_are_refused(strategy, says, monkeypatch):
+    monkeypatch.setattr(strategies, "_IS_INTERACTIVE", True)
+    with pytest.raises(ConfigError, match=f"{says}.*: several processes need `solo-gedi pretrain`"):
+        strategies.strategy_of(strategy, 2)
+    assert strategies.strategy_of(None, 1) == "auto"
+
+
+def test_knn_without_validation_images_is_refused(load_config):
+    for key in ("data.val_path=null", "limit_val_batches=0"):
+        cfg = load_config("gedi", "knn_eval.enabled=true")
+        OmegaConf.update(cfg, key.partition("=")[0], None if "null" in key else 0, force_add=True)
+        with pytest.raises(ConfigError, match=f"knn_eval.enabled=true needs .*: {key[:8]}"):
+            pretrain(cfg)
 
 
 IMAGES = {

@@ -17,12 +17,15 @@ def test_wandb_runs_offline_and_no_entity_is_written(
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     cfg = load_config("gedi", "wandb.enabled=true", "wandb.offline=true")
     run = pretrain(cfg)
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    assert f"-{run.folder.name}-" in offline.name
+    another = pretrain(load_config("gedi_nogen", "wandb.enabled=true", "wandb.offline=true"))
     import wandb
 
     wandb.finish()
-    (offline,) = tmp_path.glob("wandb/offline-run-*")
-    assert offline.name.endswith(run.folder.name)
-    assert list(offline.glob("*.wandb"))
+    (second,) = {*tmp_path.glob("wandb/offline-run-*")} - {offline}
+    assert f"-{another.folder.name}-" in second.name
+    assert all(list(folder.glob("*.wandb")) for folder in (offline, second))
     assert f"later: wandb sync {offline.relative_to(tmp_path)}" in caplog.text
     assert "wandb" not in "".join(capfd.readouterr())  # it has nothing to add
     assert json.loads((run.folder / "args.json").read_text())["wandb"]["entity"] is None

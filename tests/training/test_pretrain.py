@@ -72,7 +72,6 @@ def test_custom_folder_without_labels_trains(load_config, image_folder, monkeypa
         "backbone.kwargs.width=8",
         "method_kwargs.sgld.num_steps=1",
         "method_kwargs.sgld.buffer_size=8",
-        "knn_eval.enabled=true",
     ]
     taught = []
     step = GEDI.training_step

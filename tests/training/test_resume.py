@@ -1,12 +1,16 @@
 import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
+from solo_gedi.training.callbacks import LateState
+from solo_gedi.training.resume import find_unfinished
 
 
 def assert_equal(a, b, where=""):
@@ -53,6 +57,9 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
         "scheduler.name=warmup_cosine",
         f"data.num_workers={workers}",
         f"+data.augment_on_device={on_device}",
+        # SwAV makes its queue as it starts.
+        *(["method_kwargs.queue_size=64"] if method == "swav" and workers else []),
+        *(["+method_kwargs.epoch_queue_starts=1"] if method == "swav" and workers else []),
     ]
     whole = pretrain(load_config(method, *overrides))
     stopped = tmp_path / "stopped" / "half.ckpt"
@@ -88,6 +95,41 @@ def test_auto_resume_goes_on_in_the_folder_of_the_same_unfinished_run(load_confi
 
     again = pretrain(load_config("gedi", *args))
     assert again.folder != whole.folder, "a finished run is not taken up again"
+
+
+def test_the_same_command_goes_on_with_what_it_made_of_a_checkpoint(load_config):
+    short = pretrain(load_config("gedi", "max_epochs=1"))
+    longer = ("gedi", "max_epochs=4", "auto_resume.enabled=true", "checkpoint.keep_prev=true")
+    given = f"resume_from_checkpoint={short.checkpoint}"
+    whole = pretrain(load_config(*longer, given))
+    for epoch in (2, 3):
+        os.remove(checkpoint(whole, epoch))
+    os.remove(short.checkpoint)  # as without keep_prev
+    again = pretrain(load_config(*longer, given))
+    assert again.folder == whole.folder == short.folder
+    assert again.finished
+    assert again.method.trainer.global_step == whole.method.trainer.global_step
+
+
+def test_a_run_is_taken_up_for_as_long_as_the_config_says(load_config):
+    run = pretrain(load_config("gedi", "max_epochs=2", "checkpoint.keep_prev=true"))
+    os.remove(checkpoint(run, 1))
+    for hours, found in ((35, [checkpoint(run, 0)]), (37, [])):
+        then = time.time() - 3600 * hours
+        os.utime(checkpoint(run, 0), (then, then))
+        assert find_unfinished(run.config, run.folder.parent) == found
+
+
+def test_the_rate_of_a_momentum_encoder_is_kept():
+    callback, content = LateState(None), {}
+    module = SimpleNamespace(momentum_updater=SimpleNamespace(cur_tau=0.9998))
+    callback.on_save_checkpoint(None, module, content)
+    module.momentum_updater.cur_tau = 0.99
+    callback.on_load_checkpoint(None, module, content)
+    assert module.momentum_updater.cur_tau == 0.9998
+    callback.on_save_checkpoint(None, SimpleNamespace(), other := {})
+    callback.on_load_checkpoint(None, SimpleNamespace(), other)
+    assert not other
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "other width"])

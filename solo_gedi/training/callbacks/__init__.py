@@ -5,6 +5,7 @@ from solo_gedi.training.callbacks.checkpointer import AtomicCheckpointIO, Checkp
 from solo_gedi.training.callbacks.divergence_guard import DivergenceGuard
 from solo_gedi.training.callbacks.graceful_stop import GracefulStop
 from solo_gedi.training.callbacks.input_noise import InputNoise
+from solo_gedi.training.callbacks.late_state import LateState
 from solo_gedi.training.callbacks.progress import Progress
 from solo_gedi.training.callbacks.random_state import RandomState
 from solo_gedi.training.callbacks.sample_grid import SampleGrid
@@ -18,6 +19,7 @@ __all__ = [
     "DivergenceGuard",
     "GracefulStop",
     "InputNoise",
+    "LateState",
     "Progress",
     "RandomState",
     "SampleGrid",

@@ -35,6 +35,7 @@ class TrainingLoader:
         seed: of all randomness.
         num_workers: processes that read.
         length: batches in an epoch of points.
+        same_order: whether every epoch has the order of the first, as `overfit_batches` wants.
 
     Attributes:
         position: gives the epoch and the batch in it, from 0, at which iterating begins.
@@ -48,10 +49,11 @@ class TrainingLoader:
         seed: int,
         num_workers: int,
         length: int = ENDLESS,
+        same_order: bool = False,
     ) -> None:
         self.dataset, self.batch_size = dataset, batch_size
         self.seed, self.num_workers = seed, num_workers
-        self._length = length
+        self._length, self._same_order = length, same_order
         self.position: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def __len__(self) -> int:
@@ -66,7 +68,7 @@ class TrainingLoader:
         epoch, first = self.position()
         keys = [
             (_seed_of(self.seed, epoch, batch, rank()), images)
-            for batch, images in enumerate(self._order(epoch))
+            for batch, images in enumerate(self._order(0 if self._same_order else epoch))
         ][first:]
         loader = WorkersLoader(
             _Batches(self.dataset, points=self.batch_size is None),

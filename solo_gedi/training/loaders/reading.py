@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -35,13 +35,19 @@ class Indexed(Dataset):
 
 def training_loader(dataset: Any, cfg: DictConfig) -> TrainingLoader:
     """Batches of `optimizer.batch_size`, shuffled, and whole ones alone."""
-    batch_size = cfg.optimizer.batch_size
-    if len(dataset) < batch_size:
+    batch_size, devices = cfg.optimizer.batch_size, cfg.devices
+    number = len(devices) if isinstance(devices, ListConfig) else int(devices)
+    processes = number * (cfg.get("num_nodes") or 1)
+    if len(dataset) < batch_size * processes:
+        each = f" for each of {processes} processes" if processes > 1 else ""
         raise ConfigError(
-            f"optimizer.batch_size={batch_size} is more than the {len(dataset)} "
+            f"optimizer.batch_size={batch_size}{each} is more than the {len(dataset)} "
             f"training images in {cfg.data.train_path}"
         )
-    return TrainingLoader(dataset, batch_size, seed=cfg.seed or 0, num_workers=_workers(cfg))
+    same = bool(cfg.get("overfit_batches"))
+    return TrainingLoader(
+        dataset, batch_size, seed=cfg.seed or 0, num_workers=_workers(cfg), same_order=same
+    )
 
 
 def loader_of(
