@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from solo_gedi.core.energy import input_score, log_density
+from solo_gedi.core.energy import log_density
 from solo_gedi.core.losses import (
     energy_l2,
     generative_loss,
@@ -140,7 +140,7 @@ def objective_inputs(
     logits: Sequence[Tensor],
     sample_log_density: Tensor | None = None,
     data_log_density: Tensor | None = None,
-    x: Tensor | None = None,
+    data_score: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """What an objective takes of one training step, of one network or of k stacked ones.
 
@@ -150,8 +150,8 @@ def objective_inputs(
             (k, n, c) each.
         sample_log_density: (m,) or (k, m), for the generative term.
         data_log_density: (n,) or (k, n); that of `logits` when None.
-        x: (n, ...) or (k, n, ...) points that the data's log-density was computed from and that
-            require a gradient, for the gradient penalty.
+        data_score: (n, ...) or (k, n, ...) grad_x log p(x) with its graph, see `input_score`, for
+            the gradient penalty.
 
     Returns:
         Keywords for `objective(...)`; those of k networks for `torch.func.vmap` over it.
@@ -176,6 +176,6 @@ def objective_inputs(
             data_log_density = log_density(logits[0])
         inputs["data_log_density"] = data_log_density
         if objective.needs_score:
-            assert x is not None
-            inputs["data_score"] = input_score(data_log_density, x)
+            assert data_score is not None
+            inputs["data_score"] = data_score
     return inputs

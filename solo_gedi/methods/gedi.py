@@ -13,6 +13,8 @@ from solo_gedi.core import (
     SpectralBound,
     cluster_entropy,
     clusters_used,
+    evaluation_mode,
+    input_score,
     kept_statistics,
     log_density,
     mixes_batch,
@@ -133,8 +135,6 @@ class GEDI(MethodWithChains):
         # x and x', with the noise of Tables 3 and 5
         views = [self.sample_space.add_noise(x, self.input_noise_std) for x in X]
         data = self.sample_space.to_samples(views[0])
-        if self.objective.needs_score:
-            views[0] = self.sample_space.to_input(data.requires_grad_())
 
         # Generate samples from p_Theta using SGLD.
         samples = self.draw_samples(data) if self.objective.needs_samples else None
@@ -143,13 +143,21 @@ class GEDI(MethodWithChains):
         features = out["feats"][0][: len(data)]
         densities = {} if samples is None else self._log_densities(data, features, samples)
         # L_GEN (Eq. 11), L_INV and L_PRIOR (Eq. 3), weighted as in Eq. 5
-        terms = self.objective(**objective_inputs(self.objective, logits, **densities, x=data))
+        score = self._score(data) if self.objective.needs_score else None
+        given = objective_inputs(self.objective, logits, **densities, data_score=score)
+        terms = self.objective(**given)
         loss = terms.pop("loss")
 
         self._log_step({**terms, "gedi": loss}, logits[0], densities)
         # The online classifier's mean over no labelled point is NaN.
         labelled = (targets != -1).any()
         return loss + torch.where(labelled, out["loss"], torch.zeros_like(out["loss"]))
+
+    def _score(self, data: Tensor) -> Tensor:
+        """grad_x log p(x) of each image, by the density that the chains follow, with its graph."""
+        x = data.detach().requires_grad_()
+        with evaluation_mode(self):
+            return input_score(self.log_density(x), x)
 
     def _classify(
         self, indices: Tensor, views: list[Tensor], targets: Tensor, batch_idx: int

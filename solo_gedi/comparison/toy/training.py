@@ -27,6 +27,7 @@ from solo_gedi.core import (
     Sampler,
     SpectralBound,
     evaluation_mode,
+    input_score,
     kept_statistics,
     log_density,
     mixes_batch,
@@ -274,8 +275,11 @@ class ToyTraining:
         objective = self.objective
         if objective is None:
             return self.loss([self.network(view) for view in views])
-        if objective.needs_score:
-            views[0].requires_grad_()
+        score = None
+        if objective.needs_score:  # as in `methods.gedi`
+            x = views[0].detach().requires_grad_()
+            with evaluation_mode(self.network):
+                score = input_score(log_density(self.network(x)), x)
         of_data = of_samples = None
         if samples and self.mixes_batch:
             logits = self._in_one_pass(views)
@@ -285,7 +289,7 @@ class ToyTraining:
         else:
             logits = self._in_one_pass([*views, *samples])
             of_samples = log_density(logits.pop()) if samples else None
-        inputs = objective_inputs(objective, logits, of_samples, of_data, x=views[0])
+        inputs = objective_inputs(objective, logits, of_samples, of_data, score)
         if samples:
             self._data_log_density = inputs["data_log_density"].detach()
         return vmap(lambda one: objective(**one)["loss"])(inputs)
