@@ -63,7 +63,8 @@ class Schedule(Callback):
             if not config.reduce_on_plateau and (changed or self.factor != 1):
                 step = config.scheduler.last_epoch
                 if config.interval == "step" and self._epoch_before:
-                    step = round(step * trainer.num_training_batches / self._epoch_before)
+                    # Rounded down, as the place in the epoch is: the end is not run over.
+                    step = int(step * trainer.num_training_batches // self._epoch_before)
                 _go_through(config.scheduler, own, rates, step, self.factor)
 
 
