@@ -15,9 +15,9 @@ from tabulate import tabulate
 from torch import Tensor
 
 from solo_gedi import hosts
-from solo_gedi.cli import keep_freed_memory
 from solo_gedi.config import as_config, load_config
 from solo_gedi.hosts import BaseMethod
+from solo_gedi.memory import keep_freed_memory
 from solo_gedi.methods import register
 from solo_gedi.training.job import parse
 

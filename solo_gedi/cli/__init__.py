@@ -5,7 +5,6 @@ docstring. It imports torch and the library inside `run` alone, so that help ans
 """
 
 import argparse
-import ctypes
 import importlib
 import logging
 import os
@@ -17,6 +16,7 @@ from traceback import clear_frames
 from typing import NoReturn
 
 from solo_gedi.errors import ConfigError, GEDIError, Interrupted
+from solo_gedi.memory import keep_freed_memory
 
 COMMANDS = {
     "pretrain": "pretrain a method, with solo-learn's config syntax",
@@ -44,24 +44,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a ConfigError."""
         raise ConfigError(f"{message} ({self.prog} --help)")
-
-
-def keep_freed_memory() -> None:
-    """Let Linux's C library keep up to 1 GiB of what tensors on the CPU have freed, for the next.
-
-    To ask the system for pages anew at each layer takes a sixth of GEDI's step on the CPU
-    (`benchmarks.step`). Nothing is changed where MALLOC_TRIM_THRESHOLD_ is set.
-
-    Example:
-        >>> keep_freed_memory()
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        return
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    # An old library takes no more than 32 MiB for the second.
-    if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
-        mallopt(trim_threshold, 2**30)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -114,10 +114,10 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
     kept = (*MACHINE, *FOLLOWED)
     if refused := [difference for difference in found if not _among(difference[0], kept)]:
         key, before, now = refused[0]
-        others = ", ".join(key for key, _, _ in refused[1:6]) + ", ..." * (len(refused) > 6)
+        more = ", ".join(key for key, _, _ in refused[1:6]) + ", ..." * (len(refused) > 6)
         raise CheckpointError(
             f"resume_from_checkpoint={path} is of a run with {key}={before}, which one with "
-            f"{key}={now} cannot go on with{f' (nor with its {others})' if others else ''}: set "
+            f"{key}={now} cannot go on with{f' (nor with its {more})' if more else ''}: set "
             f"{key}={before}, or start anew with resume_from_checkpoint=null"
         )
     own = model.state_dict()
