@@ -258,6 +258,7 @@ def images(
         "its chance": ({**_BATCHED, "metric": "minibatch_nmi_chance"}, 3),
         "clusters used": ({**_NMI, "metric": "clusters_used"}, 1),
         "linear": ({"task": "linear"}, 3),
+        "logistic": ({"task": "logistic"}, 3),
         "kNN": ({"task": "knn"}, 3),
     }
     for row in select(rows, task="fid"):

@@ -7,7 +7,7 @@ Without test images the training images are measured, which every number's split
 
 import argparse
 
-TASKS = ("clustering", "triad", "linear", "knn", "ood", "fid", "samples")
+TASKS = ("clustering", "triad", "linear", "logistic", "knn", "ood", "fid", "samples")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from solo_gedi.evaluation.generation import (
     inception_features,
 )
 from solo_gedi.evaluation.knn import knn_accuracy
+from solo_gedi.evaluation.logistic import logistic_accuracy
 from solo_gedi.evaluation.ood import SYNTHETIC, auroc, ood_scores
 from solo_gedi.evaluation.options import Options
 
@@ -38,6 +39,7 @@ __all__ = [
     "inception_features",
     "kmeans_clusters",
     "knn_accuracy",
+    "logistic_accuracy",
     "minibatch_nmi",
     "neighbour_cuts",
     "ood_scores",

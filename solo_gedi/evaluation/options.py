@@ -9,7 +9,7 @@ from solo_gedi.data import KNOWN
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.ood import SYNTHETIC
 
-TASKS = ("clustering", "triad", "linear", "knn", "ood", "fid", "samples")
+TASKS = ("clustering", "triad", "linear", "logistic", "knn", "ood", "fid", "samples")
 OOD = tuple(SYNTHETIC)
 STARTS = ("fresh", "buffer")
 FEATURES = ("inception", "backbone")  # of the Fréchet distance, without naming another run

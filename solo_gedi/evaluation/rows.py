@@ -110,6 +110,10 @@ def _linear(row: Row) -> str:
     )
 
 
+def _logistic(row: Row) -> str:
+    return f"logistic regression on the standardized features, C={row['C']}"
+
+
 def _knn(row: Row) -> str:
     return f"weighted kNN on the features, k={row['k']}, {row['distance']} distance"
 
@@ -139,6 +143,7 @@ _SENTENCES = {
     "clustering": _clustering,
     "triad": _triad,
     "linear": _linear,
+    "logistic": _logistic,
     "knn": _knn,
     "ood": _ood,
     "fid": _fid,

@@ -21,6 +21,7 @@ from solo_gedi.evaluation.clustering import (
 from solo_gedi.evaluation.failure_modes import failure_modes_of, neighbour_cuts
 from solo_gedi.evaluation.features import Batches
 from solo_gedi.evaluation.knn import knn_accuracy
+from solo_gedi.evaluation.logistic import logistic_accuracy
 from solo_gedi.evaluation.ood import SYNTHETIC, auroc, ood_scores
 from solo_gedi.evaluation.pictures import (
     ClusterMap,
@@ -181,17 +182,28 @@ def linear(subject: Subject) -> Found:
     )
 
 
+def logistic(subject: Subject) -> Found:
+    """scikit-learn's logistic regression."""
+    C = 1.0
+    accuracy = logistic_accuracy(*_labelled_features(subject), C=C)
+    yield from subject.rows("logistic", {"accuracy": accuracy}, C=C)
+
+
 def knn(subject: Subject) -> Found:
     """solo-learn's weighted kNN."""
+    k, distance = 20, "euclidean"  # as solo-learn's online kNN has them
+    accuracy = knn_accuracy(*_labelled_features(subject), k=k, distance=distance)
+    yield from subject.rows("knn", {"accuracy": accuracy}, k=k, distance=distance)
+
+
+def _labelled_features(subject: Subject) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training features and labels, and the test set's."""
     from solo_gedi.training import loaders
 
     subject.check_labels()
     loaders.check_classes(subject.cfg)
     train, test = subject.train, subject.test
-    k, distance = 20, "euclidean"  # as solo-learn's online kNN has them
-    sets = (train.features, train.labels, test.features, test.labels)
-    accuracy = knn_accuracy(*sets, k=k, distance=distance)
-    yield from subject.rows("knn", {"accuracy": accuracy}, k=k, distance=distance)
+    return train.features, train.labels, test.features, test.labels
 
 
 def ood(subject: Subject) -> Found:
@@ -266,6 +278,7 @@ TASKS: dict[str, Callable[[Subject], Found]] = {
     "clustering": clustering,
     "triad": triad,
     "linear": linear,
+    "logistic": logistic,
     "knn": knn,
     "ood": ood,
     "fid": fid,

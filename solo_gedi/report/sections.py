@@ -17,6 +17,10 @@ TASKS = {
         "pixels needs no network.",
     ),
     "linear": ("Linear probe", "What a linear classifier reads off the frozen features."),
+    "logistic": (
+        "Logistic regression",
+        "What a linear classifier reads off the frozen features once it has converged.",
+    ),
     "knn": (
         "Nearest neighbours",
         "How often the training images that are nearest in the features vote for the right class.",
@@ -109,6 +113,7 @@ def _cards(rows: Sequence[Row]) -> list[Card]:
         ("NMI of the clusters", {"task": "clustering", "metric": "nmi", "source": "model"}),
         ("Clusters used", {"task": "clustering", "metric": "clusters_used", "source": "model"}),
         ("Linear accuracy", {"task": "linear", "metric": "accuracy"}),
+        ("Logistic accuracy", {"task": "logistic", "metric": "accuracy"}),
         ("kNN accuracy", {"task": "knn", "metric": "accuracy"}),
         ("AUROC", {"task": "ood", "metric": "auroc", "score": "neg_grad_norm"}),
         ("FID", {"task": "fid", "metric": "fid"}),

@@ -5,7 +5,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.utils.data import DataLoader
 
 from solo_gedi.errors import DataError
-from solo_gedi.evaluation import extract, knn_accuracy
+from solo_gedi.evaluation import extract, knn_accuracy, logistic_accuracy
 from solo_gedi.inference import load
 
 
@@ -37,6 +37,49 @@ def test_unlabelled_training_points_do_not_vote():
     mixed = torch.cat([train, noise])
     mixed_labels = torch.cat([train_labels, torch.full((300,), -1)])
     assert knn_accuracy(mixed, mixed_labels, *test) == knn_accuracy(train, train_labels, *test)
+
+
+def test_logistic_regression_reaches_the_minimum_of_its_penalised_loss():
+    """Newton's method on the same loss, in float64, predicts alike."""
+    (train, labels), (test, test_labels) = blobs(400, 0), blobs(2000, 1)
+    mean, std = train.mean(0), train.std(0, correction=0)
+    x = F.pad((train - mean) / std, (0, 1), value=1.0).double()
+
+    def loss(flat):
+        weights = flat.view(7, 4)
+        return (
+            F.cross_entropy(x @ weights, labels, reduction="sum") + weights[:6].square().sum() / 2
+        )
+
+    flat = torch.zeros(28, dtype=torch.float64)
+    for _ in range(20):
+        slope, curve = torch.func.grad(loss)(flat), torch.func.hessian(loss)(flat)
+        flat = flat - torch.linalg.lstsq(curve, slope, driver="gelsd").solution
+    assert torch.func.grad(loss)(flat).norm() < 1e-6
+    scores = F.pad((test - mean) / std, (0, 1), value=1.0).double() @ flat.view(7, 4)
+    expected = (scores.argmax(1) == test_labels).double().mean().item()
+    assert 0.5 < expected < 1
+    found = logistic_accuracy(train, labels, test, test_labels)
+    assert found == pytest.approx(expected, abs=0.001)
+
+
+def test_logistic_regression_does_not_depend_on_the_scale_of_the_features():
+    (train, labels), (test, test_labels) = blobs(200, 0), blobs(500, 1)
+    scale, shift = torch.tensor([1e-3, 1, 10, 100, 1e3, 1e4]), torch.arange(6) * 10.0
+    expected = logistic_accuracy(train, labels, test, test_labels)
+    scaled = train * scale + shift, labels, test * scale + shift, test_labels
+    assert logistic_accuracy(*scaled) == pytest.approx(expected, abs=0.003)
+
+
+def test_logistic_regression_leaves_unlabelled_points_out_and_needs_two_classes():
+    (train, labels), test = blobs(200, 0), blobs(100, 1)
+    mixed = (
+        torch.cat([train, 5 * torch.randn(300, 6)]),
+        torch.cat([labels, -torch.ones(300).long()]),
+    )
+    assert logistic_accuracy(*mixed, *test) == logistic_accuracy(train, labels, *test)
+    with pytest.raises(DataError, match="two classes at least"):
+        logistic_accuracy(train, labels.clamp(max=0), *test)
 
 
 @pytest.mark.parametrize("method", ["gedi", "swav", "barlow"])

@@ -58,7 +58,7 @@ def contents(folder):
 
 
 def test_numbers_are_those_of_the_model_on_the_test_split(run):
-    wanted = ("clustering", "linear", "knn", "ood", "triad")
+    wanted = ("clustering", "linear", "logistic", "knn", "ood", "triad")
     result = evaluate(run, wanted, overrides=["probe.max_epochs=1"])
     assert result.metrics == written(run)
     assert result.metrics["results"] == result.rows
@@ -103,6 +103,7 @@ def test_numbers_are_those_of_the_model_on_the_test_split(run):
     how = {key: probe[key] for key in ("metric", "optimizer", "epochs", "batch")}
     assert how == {"metric": "accuracy", "optimizer": "sgd", "epochs": 1, "batch": 100}
     assert probe["lr"] == pytest.approx(0.001)
+    assert 0.5 < result.value(task="logistic", metric="accuracy", C=1.0) < 1
     assert 0 < result.value(task="knn", metric="accuracy", k=20, distance="euclidean") <= 1
     mean = result.value(task="triad", metric="log_density", of="data")
     assert mean == pytest.approx(float(log_p[: len(x)].mean()), abs=1e-4)

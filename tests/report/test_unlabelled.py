@@ -16,7 +16,7 @@ from solo_gedi.inference import load
 from solo_gedi.report import evaluate
 
 QUICK = {"fid_features": "backbone", "steps": 2, "num_samples": 20}
-WHAT = "clustering,triad,linear,knn,ood,fid,samples"
+WHAT = "clustering,triad,linear,logistic,knn,ood,fid,samples"
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_a_run_without_labels_is_evaluated_on_its_training_images(run_of, place)
     assert not select(result.rows, score="knn_distance")
     assert {"ood_roc", "feature_map", "samples_fresh"} < result.figures.keys()
     assert "confusion" not in result.figures
-    for task in ("clustering", "linear", "knn", "ood"):
+    for task in ("clustering", "linear", "logistic", "knn", "ood"):
         assert task in result.not_done
     assert "has no labels (data.no_labels=true)" in result.not_done["clustering"]
     assert "test images are needed" in result.not_done["knn"]
