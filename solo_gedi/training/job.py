@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
@@ -39,7 +39,7 @@ from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
 from solo_gedi.training.refusals import refusals
 from solo_gedi.training.resume import check_resume, find_unfinished, is_finished
-from solo_gedi.training.strategy import strategy_of
+from solo_gedi.training.strategy import num_devices, num_processes, strategy_of
 
 logger = get_logger(__name__)
 
@@ -84,25 +84,6 @@ def parse(cfg: DictConfig, parse_cfg: Any) -> DictConfig:
     return cfg
 
 
-def num_devices(cfg: DictConfig) -> int:
-    """How many devices a config's `devices` means: a list of them, a number, or "auto" (-1).
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    devices = cfg.devices
-    if isinstance(devices, ListConfig):
-        number = len(devices)
-    elif str(devices) in ("auto", "-1"):
-        of_gpus = cfg.get("accelerator") in (None, "auto", "gpu", "cuda")
-        number = max(1, torch.cuda.device_count()) if of_gpus else 1
-    else:
-        number = int(devices) if str(devices).isdecimal() else 0
-    if number < 1:
-        raise ConfigError(f'devices must be a list, a number or "auto", got {devices!r}')
-    return number
-
-
 class Job:
     """A training about to start: where its files go, and whether it resumes an earlier one.
 
@@ -127,7 +108,7 @@ class Job:
         check_folder(self._parent, "checkpoint.dir")
         self._lock: BaseFileLock | None = None
         self._made: list[Path] = []  # of the run's folder and those above it
-        self._processes = num_devices(cfg) * (cfg.get("num_nodes") or 1)
+        self._processes = num_processes(cfg)
         folder, resume_from, self._factor = decide_once(cfg, self._processes, self._decide)
         self.folder = Path(folder)
         self.resume_from = None if resume_from is None else Path(resume_from)

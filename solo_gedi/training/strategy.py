@@ -1,12 +1,45 @@
-"""Training on several processes without waiting for what is logged."""
+"""How many processes train, and by what strategy: without waiting for what is logged."""
 
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.imports import _IS_INTERACTIVE
 from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from solo_gedi.errors import ConfigError
+
+
+def num_devices(cfg: DictConfig) -> int:
+    """How many devices a config's `devices` means: a list of them, a number, or "auto" (-1).
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    devices = cfg.devices
+    if isinstance(devices, ListConfig):
+        number = len(devices)
+    elif str(devices) in ("auto", "-1"):
+        of_gpus = cfg.get("accelerator") in (None, "auto", "gpu", "cuda")
+        number = max(1, torch.cuda.device_count()) if of_gpus else 1
+    else:
+        number = int(devices) if str(devices).isdecimal() else 0
+    if number < 1:
+        raise ConfigError(f'devices must be a list, a number or "auto", got {devices!r}')
+    return number
+
+
+def num_processes(cfg: DictConfig) -> int:
+    """How many processes of all nodes a config trains on.
+
+    Args:
+        cfg: with Lightning's `devices` and `num_nodes`.
+
+    Raises:
+        ConfigError: for `devices` of another kind.
+    """
+    return num_devices(cfg) * (cfg.get("num_nodes") or 1)
 
 
 def strategy_of(chosen: str | None, processes: int) -> "str | QuietDDP":

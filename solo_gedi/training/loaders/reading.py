@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -16,6 +16,7 @@ from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
 from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, WorkersLoader
+from solo_gedi.training.strategy import num_processes
 
 logger = get_logger(__name__)
 
@@ -35,9 +36,7 @@ class Indexed(Dataset):
 
 def training_loader(dataset: Any, cfg: DictConfig) -> TrainingLoader:
     """Batches of `optimizer.batch_size`, shuffled, and whole ones alone."""
-    batch_size, devices = cfg.optimizer.batch_size, cfg.devices
-    number = len(devices) if isinstance(devices, ListConfig) else int(devices)
-    processes = number * (cfg.get("num_nodes") or 1)
+    batch_size, processes = cfg.optimizer.batch_size, num_processes(cfg)
     if len(dataset) < batch_size * processes:
         each = f" for each of {processes} processes" if processes > 1 else ""
         raise ConfigError(
