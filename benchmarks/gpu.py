@@ -286,7 +286,7 @@ def real(given: argparse.Namespace) -> Iterator[Row]:
             settings += [f"optimizer.batch_size={given.batch}"]
             run = pretrain(load_config("custom/" + name, settings))
             for row in evaluate(run, tasks=("clustering",), write=False).rows:
-                if row["metric"] in ("nmi", "accuracy"):
+                if row["metric"] in ("nmi", "cluster_acc"):
                     what = f"{name}, {given.seconds} s: {row['metric']}, {row.get('source', '')}"
                     yield {"what": what, "value": row["value"]}
 

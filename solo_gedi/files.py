@@ -58,17 +58,20 @@ def written_folder(folder: Path) -> Iterator[Path]:
                 os.replace(path, place)
 
 
-def check_output(path: Path, setting: str, overwrite: bool) -> None:
+def check_output(path: Path, setting: str, overwrite: bool, *, folder: bool = False) -> None:
     """Check that a file or a folder of files may be written.
 
     Args:
         path: what is to be written.
         setting: what it is called in the message.
         overwrite: whether it may replace what exists.
+        folder: whether it is to be a folder.
 
     Raises:
         ConfigError: if it exists, but for an empty folder, or cannot be written.
     """
+    if folder and path.exists() and not path.is_dir():
+        raise ConfigError(f"{setting}={path} is no folder: give another name")
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not overwrite:
         raise ConfigError(f"{setting}={path} exists: give another name, or --overwrite it")

@@ -20,15 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.comparison.benchmark`."""
     add = parser.add_argument
     add("suite", choices=SUITES)
-    add("--methods", type=_names, default=(), metavar="NAME,...", help="all if not given")
+    add("--methods", default=(), metavar="NAME,...", help="all if not given")
     add("--seeds", type=_seeds, default=5, help="how many, or which: 5, or 0,1,2, or 3,")
     add("--jobs", type=int, default=2, help="cells at once on this machine")
     add("--out", metavar="FOLDER", help="of the results; runs/SUITE if not given")
     add("--scripts", metavar="FOLDER", help="of configs, as `solo-gedi configs --copy` makes it")
     add("--dry-run", action="store_true", help="print what would run, run none")
     add("--rerun", choices=("failed", "all"), help="run these again")
-    add("--evaluate", metavar='"OPTIONS"', help="options of solo-gedi evaluate")
-    add("--cluster", choices=("slurm", "local", "debug"), help="run cells through submitit")
+    add(
+        "--evaluate",
+        metavar='"OPTIONS"',
+        help='options of solo-gedi evaluate, such as --evaluate="--tasks clustering,knn"',
+    )
+    add("--cluster", choices=("slurm",), help="run the cells as its jobs, through submitit")
     add("--partition", help="of the cluster")
     add("--gpus", type=int, default=1, help="of a cell on the cluster")
     add("--cpus", type=int, default=8, help="of a cell on the cluster")
@@ -71,7 +75,3 @@ def _options(text: str | None) -> dict[str, Any]:
 def _seeds(text: str) -> int | Sequence[int]:
     seeds = numbers(text)
     return seeds if "," in text else seeds[0]
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)

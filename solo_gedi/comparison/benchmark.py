@@ -69,9 +69,9 @@ def benchmark(
         dry_run: name the cells and run none; with "slurm", the script of its jobs too.
         rerun: drop the results of failed cells, or of all, and run them again.
         evaluate: keyword arguments of the evaluation, as `{"tasks": "clustering,linear"}`.
-        cluster: run the cells through submitit: "slurm", "local" or "debug".
+        cluster: "slurm" runs the cells as its jobs, through submitit.
         partition: of the cluster.
-        gpus: of a cell on the cluster.
+        gpus: of a cell on the cluster, which `devices` says how to use.
         cpus: of a cell on the cluster.
         time: minutes for a cell on the cluster.
         overrides: `key=value` of every cell's config, `probe.key=value` of its probe's.
@@ -101,26 +101,28 @@ def benchmark(
     folder = given_path(out or Path("runs") / suite)
     configs = None if scripts is None else given_path(scripts)
     cells = cells_of(SUITES[suite], names, which, folder, configs, overrides, evaluate)
-    # submitit's local executor hides every GPU from a job that asks for none.
-    wishes = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}
-    queue = {"slurm_partition": partition} if cluster == "slurm" else {}
-    parameters = {**wishes, **queue} if cluster is not None else {}
+    if partition is not None and cluster is None:
+        raise ConfigError(f"--partition={partition} is one of Slurm's: add --cluster slurm")
+    parameters = {"timeout_min": time, "gpus_per_node": gpus, "cpus_per_task": cpus}
+    queue = {} if partition is None else {"slurm_partition": partition}
     if dry_run and cluster != "slurm":
         return Comparison(folder, cells, [])
 
     from solo_gedi.comparison import scheduler
 
     if dry_run:
-        script = scheduler.sbatch_script(folder / "submitit", **parameters)
+        script = scheduler.sbatch_script(folder / "submitit", **parameters, **queue)
         return Comparison(folder, cells, [], script)
 
     from solo_gedi.comparison import overview, tables
 
     _check_options(evaluate or {}, overrides)
-    _check_configs(cells)
+    _check_configs(cells, SUITES[suite].stacked, jobs if cluster is None else 1)
     check_folder(folder, "--out")
+    executor = scheduler.connect(cluster, folder / "submitit", **parameters, **queue)
+    if rerun != "all":
+        tables.read(cells)  # what cannot be read is refused before anything is dropped
     to_do = scheduler.prepare(cells, rerun)
-    tables.read(cells)  # what cannot be read is refused before anything runs
     done = len(cells) - len(to_do)
     logger.info("%d cells, %d of them done before: %s/", len(cells), done, folder)
     changed = f" with {' '.join(overrides)}" if overrides else ""
@@ -128,7 +130,7 @@ def benchmark(
         f"Suite {suite}{changed}; seeds {', '.join(map(str, which))}. "
         f"A cell is one command, as: {cells[0].command}"
     )
-    running = scheduler.run(to_do, jobs, cluster, folder / "submitit", **parameters)
+    running = scheduler.run(to_do, jobs, executor)
     try:
         with _interruptible(), closing(running):
             _follow(running, len(to_do))
@@ -155,14 +157,26 @@ def _check_options(evaluate: Mapping[str, Any], overrides: Sequence[str]) -> Non
     Options(**evaluate, overrides=split_overrides(overrides)[1]).check()
 
 
-def _check_configs(cells: Sequence[Cell]) -> None:
+def _check_configs(cells: Sequence[Cell], stacked: bool, jobs: int) -> None:
     """Check the configs that the cells train with, one cell's of each."""
+    from solo_gedi.comparison.toy import study, training
     from solo_gedi.config import PRETRAIN, load_config, prepare
     from solo_gedi.methods import register
+    from solo_gedi.training.strategy import num_devices
 
     register()
     for cell in {cell.config: cell for cell in cells}.values():
-        prepare(load_config(cell.config, cell.overrides), PRETRAIN)
+        if stacked:
+            training.ToyTraining(study.configured(cell.config, cell.overrides), cell.seeds[:1])
+            continue
+        cfg = load_config(cell.config, cell.overrides)
+        prepare(cfg, PRETRAIN)
+        alone = str(cfg.devices) in ("auto", "-1")  # then what there is, and that is one GPU
+        if jobs > 1 and not alone and num_devices(cfg) > 1:
+            raise ConfigError(
+                f"devices={cfg.devices} with --jobs {jobs}: cells at once have one device each; "
+                "take --jobs 1"
+            )
 
 
 def _follow(running: Iterator[tuple[Cell, float]], number: int) -> None:
@@ -177,20 +191,23 @@ def _follow(running: Iterator[tuple[Cell, float]], number: int) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within, SIGTERM ends the cells as Ctrl-C does; both come out as `Interrupted`."""
-    received = [int(signal.SIGINT)]
+    """Within, other signals end the cells as Ctrl-C does; all come out as `Interrupted`."""
+    received: list[int] = [signal.SIGINT]
+    before: dict[int, Any] = {}
 
     def stop(number: int, _: Any) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    handles = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if handles else None
+    if threading.current_thread() is threading.main_thread():
+        for end in (signal.SIGTERM, signal.SIGHUP):  # the latter when a terminal is closed
+            if signal.getsignal(end) is not signal.SIG_IGN:  # as nohup has it
+                before[end] = signal.signal(end, stop)
     try:
         yield
     except KeyboardInterrupt as error:
         message = "Interrupted; run the same again to go on from here."
         raise Interrupted(received[-1], message) from error
     finally:
-        if handles:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

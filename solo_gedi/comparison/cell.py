@@ -1,6 +1,7 @@
 """One cell of a benchmark: pretrain and evaluate what is not done yet."""
 
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -9,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from solo_gedi.core import checkpoints, processes
-from solo_gedi.errors import ConfigError, Interrupted
+from solo_gedi.errors import Interrupted
 from solo_gedi.files import check_folder, given_path, write_json
 
 ASKED = "cell.json"  # in a run's folder: the config that the cell was given
@@ -27,7 +28,8 @@ def cell(
         options: of the evaluation, see `solo_gedi.report.evaluate`.
 
     Returns:
-        What `metrics.json` in the folder holds. None in all processes but the first, which
+        What `metrics.json` in the folder holds; `seconds` of the training only where this call has
+        trained from the start to the end. None in all processes but the first, which
         evaluates alone.
 
     Raises:
@@ -49,27 +51,28 @@ def cell(
     check_folder(folder, "folder")
     start = perf_counter()
     cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"'])
-    run = _finished(folder / str(cfg.get("method")), cfg)
+    run, whole = _finished(folder / str(cfg.get("method")), cfg), False
     if run is None:
         trained = pretrain(cfg)
         if trained.interrupted is not None:
             raise Interrupted(trained.interrupted)
         if not trained.finished:
-            raise ConfigError(
-                f"max_time={cfg.get('max_time')} has ended the training before its end: the same "
-                "again goes on from there"
-            )
+            why = f"max_time={cfg.get('max_time')} is up: the same again goes on from there"
+            raise Interrupted(signal.SIGXCPU, why)
         run = trained.folder
+        whole = not trained.resumed
         if not processes.leave():
             return None
         write_json(run / ASKED, OmegaConf.to_container(cfg))
+    if not processes.is_first():  # as a launcher has started them, to a run that is finished
+        return None
     between = perf_counter()
     metrics = evaluate(run, **options, overrides=of_probe).metrics
     metrics = {
         **metrics,
         "figures": [str(run.relative_to(folder) / name) for name in metrics["figures"]],
         "seconds": {
-            "pretrain": round(between - start, 1),
+            **({"pretrain": round(between - start, 1)} if whole else {}),
             "evaluate": round(perf_counter() - between, 1),
         },
     }
@@ -85,7 +88,6 @@ def _finished(parent: Path, cfg: Any) -> Path | None:
         last, asked = checkpoints.last(folder), folder / ASKED
         if last is None or not is_finished(last, cfg):
             continue
-        # An earlier version left none.
-        if not asked.is_file() or not others(json.loads(asked.read_text()), cfg):
+        if asked.is_file() and not others(json.loads(asked.read_text()), cfg):
             return folder
     return None

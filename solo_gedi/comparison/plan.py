@@ -15,7 +15,7 @@ from solo_gedi.errors import ConfigError
 
 State = Literal["to do", "failed", "done"]
 Rerun = Literal["failed", "all"]
-Cluster = Literal["slurm", "local", "debug"]  # submitit's names
+Cluster = Literal["slurm"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """What its results are results of: the command and the configs that it reads."""
-        return f"{self.command}\n# configs {self.fingerprint}\n"
+        """What its results are results of: the command, in their folder, and its configs."""
+        what, _, *rest = self.arguments
+        command = shlex.join(["solo-gedi", what, ".", *rest])
+        return f"{command}\n# configs {self.fingerprint}\n"
 
     def state_of(self, seed: int) -> State:
         """How far a seed is; one whose evaluation was interrupted is still to do.
@@ -115,6 +117,8 @@ def cells_of(
             raise ConfigError(f"this suite needs {key}=FOLDER")
     own = [override for override in overrides if not override.startswith("probe.")]
     of_probe = [override for override in overrides if override not in own]
+    if of_probe and not suite.probes:
+        raise ConfigError(f"{of_probe[0]}: this suite has no linear probe")
     out_sets = {"ood": (*suite.ood, "uniform", "shuffled")} if suite.ood else {}
     fingerprint = cache(_fingerprint)
     cells = []
@@ -128,6 +132,7 @@ def cells_of(
         linear = None if probe is None else _named(scripts, "linear", suite.folder, probe)
         options = {"linear_config": linear, **out_sets, **(evaluate or {})}
         arguments = _as_arguments(options)
+        _check_own(own, (*choice, *method.overrides))
         changes = (*choice, *method.overrides, *own)
         # Without what the method changes, which is in the command: composing takes its time.
         known = fingerprint(config, (*choice, *own), options["linear_config"])
@@ -154,6 +159,23 @@ def cells_of(
                 )
             )
     return cells
+
+
+def _check_own(own: Sequence[str], suites: Sequence[str]) -> None:
+    """Refuse what would make a suite's cells others than their names say."""
+    always = ("seed=K", *(f"{key}=NAME" for key in ("method", "dataset", "data.dataset")))
+    set_here = {_key(override): override for override in (*always, "checkpoint.dir=DIR", *suites)}
+    for override in own:
+        key = _key(override)
+        for other, what in set_here.items():
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
+                raise ConfigError(
+                    f"{override}: this suite sets {what} itself; `solo-gedi pretrain` takes any"
+                )
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _named(scripts: Path | None, kind: str, folder: str, config: str) -> str | None:

@@ -1,27 +1,33 @@
-"""Runs cells: side by side on this machine with joblib, or on a cluster with submitit."""
+"""Runs cells: side by side on this machine with joblib, or as jobs of Slurm with submitit."""
 
 import importlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from solo_gedi.comparison.plan import Cell, Cluster, Rerun
-from solo_gedi.errors import ConfigError, MissingPackageError, reason
+from solo_gedi.errors import ConfigError, MissingPackageError
 from solo_gedi.files import write_atomically, write_json
 
 PROGRAM = [sys.executable, "-m", "solo_gedi"]
 
 LAUNCHER = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py"))]
+
+# Lightning starts a cell's processes itself, where a job has one task for several GPUs.
+IN_A_JOB = {"SLURM_JOB_NAME": "interactive"}
+_ERROR = re.compile(r"solo-gedi \w+: error: ")  # as `cli.main` says it
+_TIME_IS_UP = "timed-out too many times"  # submitit's reason not to go on in another job
 
 
 def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
@@ -40,7 +46,8 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
         if noted.exists() and noted.read_text() != cell.identity:
             raise ConfigError(
                 f"{cell.folder} holds the results of another command, or of configs that have "
-                f"changed since ({noted}): take another --out, or --rerun all to drop them"
+                f"changed since ({noted}): take another --out, or --rerun all to drop them and "
+                "what was trained"
             )
     for cell in cells:
         if rerun == "all":
@@ -52,12 +59,34 @@ def prepare(cells: Sequence[Cell], rerun: Rerun | None = None) -> list[Cell]:
     return [cell for cell in cells if cell.state == "to do"]
 
 
+def connect(cluster: Cluster | None, log_folder: Path, **parameters: Any) -> Any:
+    """What runs the cells, so that its absence is known before anything is dropped.
+
+    Args:
+        cluster: "slurm", or None for this machine.
+        log_folder: of submitit.
+        parameters: of submitit's executor.
+
+    Returns:
+        submitit's executor; None for this machine.
+
+    Raises:
+        ConfigError: if there is no Slurm here.
+        MissingPackageError: without joblib, or submitit where there is a cluster.
+    """
+    _import("joblib")
+    if cluster is None:
+        return None
+    try:
+        executor = _import("submitit").AutoExecutor(log_folder, cluster=cluster)
+    except RuntimeError as error:
+        raise ConfigError(f"--cluster={cluster}: {error}") from error
+    executor.update_parameters(**parameters)
+    return executor
+
+
 def run(
-    cells: Sequence[Cell],
-    jobs: int,
-    cluster: Cluster | None = None,
-    log_folder: Path = Path("submitit"),
-    **parameters: Any,
+    cells: Sequence[Cell], jobs: int, executor: Any = None
 ) -> Generator[tuple[Cell, float], None, None]:
     """Run cells and yield each, with its seconds, as soon as it has ended.
 
@@ -67,61 +96,62 @@ def run(
 
     Args:
         cells: to run.
-        jobs: how many at once on this machine; on a cluster, its queue decides.
-        cluster: None, or submitit's name: "slurm", "local" or "debug".
-        log_folder: of submitit.
-        parameters: of submitit's executor.
+        jobs: how many at once on this machine; a queue decides by itself.
+        executor: submitit's, as `connect` gives it; None for this machine.
 
     Raises:
-        ConfigError: if there is no such cluster here, or it refuses a cell.
-        MissingPackageError: without joblib, or submitit where there is a cluster.
+        ConfigError: if the cluster refuses a cell.
     """
     joblib, running = _import("joblib"), _Running()
-    # On a cluster the queue deals out cores and GPUs.
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     threads = os.environ.get("OMP_NUM_THREADS", threads)
-    environment = {} if cluster == "slurm" else {"OMP_NUM_THREADS": threads}
+    # In a job the queue has dealt out cores and GPUs.
+    environment = {"OMP_NUM_THREADS": threads} if executor is None else IN_A_JOB
     gpus: SimpleQueue[str] = SimpleQueue()
-    if cluster is not None:
-        try:
-            executor = _import("submitit").AutoExecutor(log_folder, cluster=cluster)
-        except RuntimeError as error:  # no such queue here
-            raise ConfigError(f"--cluster={cluster}: {error}") from error
-        executor.update_parameters(**parameters)
-    elif jobs > 1:
+    if executor is None and jobs > 1:
         for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
             gpus.put(gpu)
     dealt = not gpus.empty()
 
     def work(cell: Cell) -> tuple[Cell, float]:
-        if dealt:
-            gpu = gpus.get()
-            try:
-                return run_cell(cell, {**environment, "CUDA_VISIBLE_DEVICES": gpu}, running)
-            finally:
-                gpus.put(gpu)
-        if cluster is None:
+        if executor is not None:
+            return _in_a_job(cell, executor, environment, running)
+        if not dealt:
             return run_cell(cell, environment, running)
-        start = time.perf_counter()
+        gpu = gpus.get()
         try:
-            submitted = executor.submit(_QueuedCell(), cell, environment)
-        except RuntimeError as error:  # no such partition, no time that long, ...
-            raise ConfigError(f"--cluster={cluster} refuses {cell}: {error}") from error
-        with running.holding(submitted, "cancel") as job:
-            try:
-                return job.result()
-            except Exception as error:  # of the queue: time limit, lost node, ...
-                if not running.stopped:
-                    fail(cell, f"{type(error).__name__}: {reason(error)}")
-        return cell, time.perf_counter() - start
+            return run_cell(cell, {**environment, "CUDA_VISIBLE_DEVICES": gpu}, running)
+        finally:
+            gpus.put(gpu)
 
-    # A queue takes everything; submitit's debug executor works in the main thread only.
-    at_once = {"slurm": max(1, len(cells)), "debug": 1}.get(cluster or "", jobs)
+    at_once = jobs if executor is None else max(1, len(cells))  # a queue takes everything
     parallel = joblib.Parallel(at_once, backend="threading", return_as="generator_unordered")
     try:
         yield from parallel(joblib.delayed(work)(cell) for cell in cells)
     finally:
         running.stop()
+
+
+def _in_a_job(
+    cell: Cell, executor: Any, environment: dict[str, str], running: "_Running"
+) -> tuple[Cell, float]:
+    """Hand a cell to a queue, and wait for it."""
+    start = time.perf_counter()
+    try:
+        submitted = executor.submit(_QueuedCell(), cell, environment)
+    except RuntimeError as error:  # no such partition, no time that long, ...
+        raise ConfigError(f"--cluster=slurm refuses {cell}: {error}") from error
+    with running.holding(submitted, submitted.cancel) as job:
+        try:
+            return job.result()
+        except Exception as error:  # of the queue: lost node, ...; or its time is up for good
+            if not running.stopped and _TIME_IS_UP not in str(error):
+                *_, last = [
+                    "without a reason",
+                    *filter(None, map(str.strip, str(error).split("\n"))),
+                ]
+                fail(cell, f"{type(error).__name__}: {last}")
+    return cell, time.perf_counter() - start
 
 
 def sbatch_script(log_folder: Path, **parameters: Any) -> str:
@@ -169,15 +199,15 @@ class _Running:
     def __init__(self) -> None:
         self.stopped = False
         self._lock = threading.Lock()
-        self._held: dict[int, tuple[Any, str]] = {}
+        self._held: dict[int, tuple[Any, Callable[[], Any]]] = {}
 
     @contextmanager
-    def holding(self, work: Any, stop: str) -> Iterator[Any]:
-        """Context in which something runs that its method `stop` ends."""
+    def holding(self, work: Any, stop: Callable[[], Any]) -> Iterator[Any]:
+        """Context in which something runs that `stop` ends."""
         with self._lock:
             self._held[id(work)] = work, stop
             if self.stopped:
-                getattr(work, stop)()
+                stop()
         try:
             yield work
         finally:
@@ -187,8 +217,8 @@ class _Running:
     def stop(self) -> None:
         with self._lock:
             self.stopped = True
-            for work, stop in self._held.values():
-                getattr(work, stop)()
+            for _, stop in self._held.values():
+                stop()
 
     def save(self) -> None:
         """Let a job's process save what it has and end. Takes no lock: for a signal's handler."""
@@ -220,32 +250,38 @@ def run_cell(
     noted = cell.folder / "command.txt"
     write_atomically(noted, lambda path: path.write_text(cell.identity))
     log = cell.folder / "log.txt"
-    # Memory that is kept rather than given back: on small networks page faults cost a sixth.
-    memory = {"MALLOC_TOP_PAD_": str(64 * 2**20)}
     launcher = [*LAUNCHER, str(os.getpid())] if sys.platform == "linux" else []
-    with log.open("w") as output:
+    with log.open("a") as output:
         process = subprocess.Popen(
             [*launcher, *PROGRAM, *cell.arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**memory, **os.environ, **environment},
+            env={**os.environ, **environment},
             # Ctrl-C reaches the benchmark alone, which knows that it is no failure of the cell.
             start_new_session=True,
         )
-        with running.holding(process, "kill"):
-            try:
-                code = process.wait()
-            except BaseException:  # Ctrl-C, where submitit's debug executor works in this thread
-                process.kill()
-                process.wait()
-                raise
-    if code and not running.stopped:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        last = lines[-1].strip() if lines else f"exit status {code}"
-        fail(cell, last if code > 0 else f"killed by {signal.Signals(-code).name}")
-    elif not running.stopped:
+        with running.holding(process, lambda: _kill(process)):
+            code = process.wait()
+    if running.stopped or code > 128:  # stopped by a signal: it has saved, and is still to do
+        return cell, time.perf_counter() - start
+    if code:
+        fail(cell, _last_words(log) if code > 0 else f"killed by {signal.Signals(-code).name}")
+    else:
         fail(cell, f"ended without results; its output is in {log}")
     return cell, time.perf_counter() - start
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a cell, with the processes that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_words(log: Path) -> str:
+    """Why a cell says that it has failed: the command's error, whatever others say after it."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    lines = list(filter(None, lines)) or [f"no reason in {log}"]
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 
 
 def fail(cell: Cell, why: str) -> None:

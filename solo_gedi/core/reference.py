@@ -77,6 +77,26 @@ class Reference:
         return folder / NAME
 
 
+def checkpoint_of(folder: Path) -> str | None:
+    """The name of the checkpoint that a folder has the reference of.
+
+    Args:
+        folder: of a run.
+
+    Returns:
+        None where there is no reference, or no such checkpoint any more.
+
+    Example:
+        >>> checkpoint_of(Path("nowhere")) is None
+        True
+    """
+    try:
+        name = json.loads((folder / NAME).read_text())["checkpoint"]
+        return str(name) if (folder / name).is_file() else None
+    except (KeyError, OSError, TypeError, ValueError):
+        return None
+
+
 def read_reference(checkpoint: Path, epochs: float) -> Reference | None:
     """The reference that lies beside a checkpoint.
 

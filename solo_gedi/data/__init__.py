@@ -9,7 +9,7 @@ from solo_gedi.data.datasets import (
     spec_of,
 )
 from solo_gedi.data.folders import FolderImages, class_folders, find_images
-from solo_gedi.data.images import read_image, save_grid, to_rgb
+from solo_gedi.data.images import grid_picture, read_image, save_grid, to_picture, to_rgb
 from solo_gedi.data.sample_space import SampleSpace
 
 __all__ = [
@@ -22,8 +22,10 @@ __all__ = [
     "class_folders",
     "find_images",
     "fixed_points",
+    "grid_picture",
     "read_image",
     "save_grid",
     "spec_of",
+    "to_picture",
     "to_rgb",
 ]

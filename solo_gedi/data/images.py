@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
-from torchvision.utils import save_image
+from torchvision.utils import make_grid
 
 from solo_gedi.errors import DataError, reason
 
@@ -117,9 +118,25 @@ def _eight_bits(image: Image.Image, top: int) -> Image.Image:
     return Image.fromarray((255 - grey if top < 0 else grey).astype(np.uint8))
 
 
-def save_grid(samples: Tensor, path: Path, columns: int = 8) -> None:
-    """Write images (n, channels, h, w), pixels in [-1, 1], as one PNG grid; small ones enlarged."""
+def to_picture(sample: Tensor) -> Image.Image:
+    """A sample (1 or 3, h, w), pixels in [-1, 1], as a picture.
+
+    Example:
+        >>> list(to_picture(torch.tensor([[[-1.0, 1.0]]])).tobytes())
+        [0, 255]
+    """
+    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
+
+
+def grid_picture(samples: Tensor, columns: int = 8) -> Image.Image:
+    """Samples (n, channels, h, w), pixels in [-1, 1], as a grid; small ones enlarged."""
     zoom = max(1, 32 // samples.shape[-1])
     samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
+    return to_picture(make_grid(samples.clamp(-1, 1), columns, pad_value=1.0))
+
+
+def save_grid(samples: Tensor, path: Path, columns: int = 8) -> None:
+    """Write `grid_picture` as a PNG, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_image((samples.clamp(-1, 1) + 1) / 2, path, nrow=columns, pad_value=1.0)
+    grid_picture(samples, columns).save(path)

@@ -81,7 +81,7 @@ def measure(subject: Subject, findings: Findings) -> list[Exception]:
     """
     tasks = subject.options.tasks
     failed: list[Exception] = []
-    with _sigterm_interrupts():
+    with _sigterm_interrupts() as signals:
         for number, task in enumerate(tasks):
             logger.info("%s ...", task)
             try:
@@ -95,7 +95,7 @@ def measure(subject: Subject, findings: Findings) -> list[Exception]:
                 findings.interrupt(str(error), tasks[number:])
                 raise
             except KeyboardInterrupt as error:
-                ended = Interrupted(signal.SIGINT)
+                ended = Interrupted(signals[0] if signals else signal.SIGINT)
                 findings.interrupt(str(ended), tasks[number:])
                 raise ended from error
             except GEDIError as error:
@@ -109,17 +109,23 @@ def measure(subject: Subject, findings: Findings) -> list[Exception]:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise, as SIGINT does, in the thread that Python gives signals to."""
+def _sigterm_interrupts() -> Iterator[list[int]]:
+    """Let SIGTERM raise what SIGINT does, and nothing that an `except Exception` would catch.
+
+    Yields:
+        What has come, in the thread that Python gives signals to.
+    """
+    came: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
+        came.append(number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from solo_gedi.core import evaluation_mode
 from solo_gedi.core.processes import get_logger
+from solo_gedi.core.reference import checkpoint_of
 from solo_gedi.errors import GEDIError
 from solo_gedi.evaluation.subject import Subject
 
@@ -20,8 +21,8 @@ def write_reference(subject: Subject) -> Path | None:
 
     Returns:
         The file; None for a model of points, without a checkpoint, or evaluated with other training
-        images; and, which is logged, whose training images cannot be read, or whose folder cannot
-        be written to.
+        images; and, which is logged, whose training images cannot be read, whose folder cannot be
+        written to, or has the reference of another checkpoint that is still there.
     """
     from solo_gedi.training.reference import measure_reference
 
@@ -36,6 +37,9 @@ def write_reference(subject: Subject) -> Path | None:
     if model.reference is None:
         return None
     folder = model.checkpoint.parent
+    if (other := checkpoint_of(folder)) is not None and other != model.checkpoint.name:
+        logger.info("%s keeps the reference of %s", folder, other)
+        return None
     try:
         return model.reference.write(folder, model.checkpoint.name, model.epochs)
     except OSError as error:

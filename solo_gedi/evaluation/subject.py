@@ -154,14 +154,20 @@ class Subject:
     @property
     def classes(self) -> list[str]:
         """The name of each label of the measured points; none where they have no labels."""
-        if not self.labelled:
-            return []
+        return self.class_names(self.test.labels) if self.labelled else []
+
+    def class_names(self, labels: Tensor) -> list[str]:
+        """The names of all classes: those of the folders, or numbers.
+
+        Args:
+            labels: (n,), of which there may be more than `data.num_classes`.
+        """
         known: list[str] = []
         if self.spec.is_folder:
             paths = (self.cfg.data.train_path, self.cfg.data.val_path)
             there = [path for path in paths if path is not None and Path(path).is_dir()]
             known = list(dict.fromkeys(name for path in there for name in class_folders(path)))
-        number = max(self.cfg.data.num_classes, int(self.test.labels.max()) + 1)
+        number = max(self.cfg.data.num_classes, int(labels.max()) + 1)
         return known if len(known) >= number else list(map(str, range(number)))
 
     @property

@@ -11,11 +11,11 @@ _USES = """\
 ```python
 import solo_gedi as sg
 
-model = sg.load({name!r})  # this folder
+model = sg.Model.from_pretrained({name!r})
 table = sg.predict(model, "folder/of/images")
 ```
 
-or `solo-gedi predict {name} FOLDER`. Neither solo-learn nor Lightning is needed. The weights are
+Neither solo-learn nor Lightning is needed. The weights are
 safetensors, the rest is JSON, and nothing in them is executed.
 """
 
@@ -25,7 +25,7 @@ def model_card(model: Model, name: str, precision: str = "fp32") -> str:
 
     Args:
         model: the trained model.
-        name: of the exported folder.
+        name: of the exported folder, or the Hub's "user/model".
         precision: of its weights.
     """
     config = model.config
@@ -103,12 +103,23 @@ def _results(model: Model, precision: str) -> str:
         "| task | metric | how | split | value |",
         "|---|---|---|---|---|",
     ]
-    for row in metrics["results"]:
+    for row in map(_public, metrics["results"]):
         known = ("task", "metric", "split", "value")
         how = ", ".join(f"{k} {v}" for k, v in row.items() if k not in known and v is not None)
         cells = (row["task"], row["metric"], how, row.get("split"), f"{row['value']:.4g}")
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _public(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the places of the machine that it was measured on."""
+    public = {key: value for key, value in row.items() if key != "path"}
+    if row.get("against") == "custom":
+        public["against"] = Path(row["path"]).name
+    for key in ("split", "features"):
+        if isinstance(row.get(key), str):
+            public[key] = Path(row[key]).name
+    return public
 
 
 def _metrics(model: Model) -> dict[str, Any]:

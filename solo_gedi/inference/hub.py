@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from solo_gedi.core.reference import NAME as REFERENCE
 from solo_gedi.errors import CheckpointError, reason
+from solo_gedi.files import given_path
 from solo_gedi.inference.exported import CONFIG, WEIGHTS, shipped_model
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def download(
     """
     owner, _, model = str(name).partition("/")
     hubs = isinstance(name, str) and owner and model and "/" not in model
-    if Path(name).exists() or not hubs or shipped_model(str(name)):
+    if given_path(name).exists() or not hubs or shipped_model(str(name)):
         return name
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -33,7 +34,7 @@ def download(
             revision=revision,
             token=token,
             cache_dir=cache_dir,
-            allow_patterns=[CONFIG, WEIGHTS, "reference.json"],
+            allow_patterns=[CONFIG, WEIGHTS, REFERENCE],
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
@@ -53,12 +54,15 @@ def upload(
     """Upload what `export` writes; the address of the commit."""
     from huggingface_hub import HfApi
 
+    from solo_gedi.inference.card import model_card
     from solo_gedi.inference.export import export
 
     api = HfApi(token=token)
     with TemporaryDirectory() as scratch:
-        folder = export(model, Path(scratch, repo_id.rpartition("/")[2]), precision=precision)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        folder = export(model, Path(scratch, "model"), precision=precision)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        card = model_card(model, repo_id, precision)
+        (folder / "README.md").write_text(card, encoding="utf-8")
         done = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,

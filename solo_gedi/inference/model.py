@@ -263,7 +263,11 @@ class Model(nn.Module):
         from solo_gedi.inference.hub import download
         from solo_gedi.inference.load import load
 
-        return load(download(name, revision, token, cache_dir), device=device)
+        place = download(name, revision, token, cache_dir)
+        model = load(place, device=device)
+        if place != name:
+            model.checkpoint = None  # results do not belong into the Hub's cache
+        return model
 
     def push_to_hub(
         self,

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
-from torchvision.utils import make_grid
 
 from solo_gedi.core.processes import get_logger
-from solo_gedi.data import read_image, save_grid
+from solo_gedi.data import grid_picture, read_image, save_grid, to_picture
 from solo_gedi.errors import ConfigError, DivergenceError
 from solo_gedi.files import check_output, given_path, written_folder
 from solo_gedi.inference.images import image_files
@@ -21,6 +20,7 @@ logger = get_logger(__name__)
 
 FRAMES = 40  # of the animation, after the start
 IN_GRID = 64
+AT_ONCE = 400  # through the network
 
 
 def sample(
@@ -66,7 +66,7 @@ def sample(
     for name, value in (("num", num), ("steps", steps)):
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
-    check_output(folder, "out", overwrite)
+    check_output(folder, "out", overwrite, folder=True)
     model = model if isinstance(model, Model) else load(model)
     if not model.has_energy:
         raise ConfigError(
@@ -87,12 +87,10 @@ def sample(
             f"the chains ran away before step {step}: start nearer (start=buffer), or take fewer "
             "steps"
         )
+    with torch.no_grad():
+        heights = [_heights(model, chains) for chains in (samples, way[0])]
+    earlier = (folder / "samples.npz").is_file()
     with written_folder(folder) as new:
-        for path in (folder / "images").glob("*.png"):  # perhaps more than there are now
-            if path.stem.isdecimal():
-                path.unlink()
-        with torch.no_grad():
-            heights = [model.log_density_of_samples(x).cpu().numpy() for x in (samples, way[0])]
         np.savez(
             new / "samples.npz",
             samples=samples.numpy(),
@@ -103,10 +101,15 @@ def sample(
         if model.normalization is not None:
             (new / "images").mkdir()
             for k, image in enumerate(samples):
-                _picture(image).save(new / "images" / f"{k:04d}.png")
+                to_picture(image).save(new / "images" / _name(k))
             save_grid(samples[:IN_GRID], new / "grid.png")
-            frames = [_picture(_grid(chains[:IN_GRID])) for chains in way.values()]
+            frames = [grid_picture(chains[:IN_GRID]) for chains in way.values()]
             _animate(frames, new / "chains.gif")
+    if earlier:  # perhaps of more samples
+        for path in (folder / "images").glob("*.png"):
+            number = int(path.stem) if path.stem.isdecimal() else -1
+            if number >= len(samples) and path.name == _name(number):
+                path.unlink()
     logger.info(
         "%d samples after %d steps: %s (log p %.3g at the start, %.3g at the end)",
         *(len(samples), steps, folder, heights[1].mean(), heights[0].mean()),
@@ -120,24 +123,20 @@ def _start(
     if not isinstance(start, str | Path) and len(start) == 1:
         start = start[0]
     if start in ("fresh", "buffer"):
-        return model.sample(num, steps=0, start=str(start), generator=generator)
+        return model.sample(num, steps=0, start=start, generator=generator)
     transform = model.transform
     inputs = [transform(read_image(file)) for file in image_files(start)[:num]]
     return model.space.to_samples(torch.stack(inputs))
 
 
-def _grid(samples: Tensor) -> Tensor:
-    """Eight in a row, small ones enlarged, as `save_grid` has them."""
-    zoom = max(1, 32 // samples.shape[-1])
-    samples = samples.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    grid: Tensor = make_grid(samples.clamp(-1, 1), 8, pad_value=1.0)
-    return grid
+def _heights(model: Model, chains: Tensor) -> np.ndarray:
+    """Log p of chains, as many at a time as `Model.sample` moves."""
+    parts = [model.log_density_of_samples(part).cpu() for part in chains.split(AT_ONCE)]
+    return torch.cat(parts).numpy()
 
 
-def _picture(sample: Tensor) -> Image.Image:
-    """(1 or 3, h, w) in [-1, 1] -> a picture."""
-    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
+def _name(number: int) -> str:
+    return f"{number:04d}.png"
 
 
 def _animate(frames: list[Image.Image], path: Path) -> None:

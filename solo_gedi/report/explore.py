@@ -138,14 +138,17 @@ def _own_images(model: Model, limit: int) -> tuple[str, Iterator[_Batch]]:
 
     with TemporaryDirectory() as scratch:
         subject = subject_of(model, Options(), Path(scratch))
-    x, labels = map(torch.cat, zip(*subject.test_loader, strict=True))
-    classes, kept = subject.classes, _chosen(len(x), limit)
-    texts = [classes[int(labels[k])] if classes else "" for k in kept]
-    names = [f"{subject.split} {k}" for k in kept]
-    what = f"{len(x):,} images of {subject.cfg.data.dataset} ({subject.split})"
-    x = x[kept]
-    batches = ((x[k : k + 64], names[k : k + 64], texts[k : k + 64]) for k in range(0, len(x), 64))
-    return what, batches
+    loader: Any = subject.loader(train=subject.on_training, limit=limit)
+    total = len(loader.dataset)
+    numbers = iter(_chosen(total, limit))  # as the loader chooses
+
+    def batches() -> Iterator[_Batch]:
+        for x, labels in loader:
+            classes = subject.class_names(labels) if subject.labelled else []
+            texts = [classes[y] if classes else "" for y in labels.tolist()]
+            yield x, [f"{subject.split} {k}" for k in islice(numbers, len(x))], texts
+
+    return f"{total:,} images of {subject.cfg.data.dataset} ({subject.split})", batches()
 
 
 def _look(model: Model, batches: Iterable[_Batch]) -> _Seen:

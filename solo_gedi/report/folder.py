@@ -5,6 +5,8 @@ checkpoint adds to the page as it adds to the numbers.
 """
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from solo_gedi.files import write_json
 from solo_gedi.inference import Model
 from solo_gedi.report import page
 from solo_gedi.report.environment import environment
+from solo_gedi.training.lock import lock_folder, release
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,22 +34,29 @@ METRICS, PARTS, PAGE, FAULTS = "metrics.json", "report.json", "report.html", "fa
 _Parts = dict[str, list[page.Panels | page.Gallery]]  # by task
 
 
-def check_same_model(folder: Path, subject: Subject) -> None:
-    """Check that a folder has no evaluation of another model.
+def check_same_model(folder: Path, subject: Subject, *, given: bool) -> None:
+    """Check that a folder's results may be added to.
 
     Args:
         folder: where results are to go; it need not exist.
         subject: the model.
+        given: whether it is another folder than the model's own.
 
     Raises:
-        ConfigError: if it has.
+        ConfigError: if they are another model's, or say that the training failed.
     """
     found = _read_json(folder / METRICS)
     if found is None:
         return
+    if found.get("status") == "failed":
+        raise ConfigError(
+            f"{folder} holds a training that failed ({found.get('reason')}): to measure it "
+            "nevertheless, give another folder with --out"
+        )
     about = (found.get("method"), found.get("config", {}).get("name"))
     own = (subject.cfg.method, subject.cfg.name)
-    if about != own or not _state(subject.model).items() <= found.items():
+    same = about == own and _state(subject.model).items() <= found.items()
+    if given and not same:
         raise ConfigError(
             f"--out={folder} has the evaluation of another model, or of another checkpoint: give "
             "another folder"
@@ -68,6 +78,40 @@ def conclude(
     Returns:
         Figures by name, and what `metrics.json` holds.
     """
+    if folder is None:
+        figures, _ = _shown(findings, None)
+        return figures, _metrics(subject, findings, list(figures), {})
+    with _alone(folder):
+        earlier = _earlier(folder, subject.model)
+        # The numbers first, should a signal end the drawing.
+        write_json(folder / METRICS, _metrics(subject, findings, [], earlier))
+        figures, parts = _shown(findings, folder)
+        metrics = _metrics(subject, findings, list(figures), earlier)
+        try:
+            _write_page(subject, metrics, parts, folder, bool(earlier))
+        except Exception as error:
+            findings.fail("report", error)
+            metrics["not_done"]["report"] = findings.not_done["report"]
+            metrics["faults"].append("report")
+        _write_faults(findings, metrics["faults"], folder / FAULTS)
+        write_json(folder / METRICS, metrics)
+    return figures, metrics
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Evaluations of one run that end at once write one after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(folder, ".evaluation.lock", patience=-1)
+    assert lock is not None
+    try:
+        yield
+    finally:
+        release(lock)
+
+
+def _shown(findings: Findings, folder: Path | None) -> tuple["dict[str, Figure]", _Parts]:
+    """The figures by name, also as files where there is a folder, and what the page shows."""
     figures: dict[str, Figure] = {}
     parts: _Parts = {}
     for picture in findings.pictures:
@@ -75,18 +119,7 @@ def conclude(
             _show(picture, figures, parts, folder)
         except Exception as error:
             findings.fail(picture.task, error)
-    earlier = {} if folder is None else _earlier(folder, subject.model)
-    metrics = _metrics(subject, findings, list(figures), earlier)
-    if folder is not None:
-        try:
-            _write_page(subject, metrics, parts, folder, bool(earlier))
-        except Exception as error:
-            findings.fail("report", error)
-            metrics["not_done"]["report"] = findings.not_done["report"]
-            metrics["faults"].append("report")
-        _write_faults(findings, folder / FAULTS)
-        write_json(folder / METRICS, metrics)
-    return figures, metrics
+    return figures, parts
 
 
 def _show(
@@ -143,6 +176,9 @@ def _earlier(folder: Path, model: Model) -> dict[str, Any]:
         logger.info("%s is of an earlier version: it is kept as metrics-1.json", path)
         return {}
     if not _state(model).items() <= found.items():
+        kept = path.with_name(f"metrics-epochs={found.get('epochs')}.json")
+        path.replace(kept)
+        logger.info("%s is of another checkpoint: it is kept as %s", path, kept.name)
         return {}
     figures = [name for name in found.get("figures", ()) if (folder / name).is_file()]
     return {**found, "figures": figures}
@@ -229,10 +265,11 @@ def _kept(path: Path) -> _Parts:
         return {}
 
 
-def _write_faults(findings: Findings, path: Path) -> None:
-    """The tracebacks of our faults; no file where there are none."""
-    if not findings.faults:
+def _write_faults(findings: Findings, tasks: Sequence[str], path: Path) -> None:
+    """The tracebacks of our faults; no file where none is left, of this evaluation or earlier."""
+    if not tasks:
         path.unlink(missing_ok=True)
+    if not findings.faults:
         return
     texts = [f"{task}\n{''.join(format_exception(e))}" for task, e in findings.faults.items()]
     path.write_text("\n".join(texts))

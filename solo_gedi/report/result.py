@@ -89,13 +89,15 @@ def evaluate(
     evaluation before its end, what was done is written.
 
     Where the data have no test images, the training images are measured, 10,000 of them at most;
-    the rows' `split` says so. Labels are needed by linear and knn, and for a part of clustering.
+    the rows' `split` says so. Labels are needed by linear, logistic and knn, and for a part of
+    clustering.
 
     Args:
         model: what `load` gives, or takes: a run, a checkpoint, the folder of a run or cell, or the
             name of a shipped model, which needs `out`.
-        tasks: any of clustering, triad (the failure modes), linear (offline probe), knn, ood
-            (AUROC), fid (Fréchet distance), samples (pictures of chains).
+        tasks: any of clustering, triad (the failure modes), linear (offline probe), logistic
+            (logistic regression), knn, ood (AUROC), fid (Fréchet distance), samples (pictures of
+            chains).
         ood: data sets to tell from the model's own: solo-learn's or ours, NAME[:PATH], or
             custom:FOLDER, with or without classes; without files uniform (noise) and shuffled (the
             test set's own pixels).
@@ -142,8 +144,8 @@ def evaluate(
         folder = subject.folder if write else None
         if folder is not None:
             check_folder(folder, "the run's folder" if place is None else "--out")
-        if place is not None and write:
-            check_same_model(place, subject)
+        if folder is not None:
+            check_same_model(folder, subject, given=place is not None)
         findings = Findings()
         try:
             failed = measure(subject, findings)

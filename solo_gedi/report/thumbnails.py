@@ -4,9 +4,9 @@ import base64
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import torch
-from PIL import Image
 from torch import Tensor
+
+from solo_gedi.data import to_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +23,7 @@ def thumbnail(sample: Tensor) -> str:
     Returns:
         A data URI.
     """
-    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    image = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
+    image = to_picture(sample)
     image.thumbnail((SIDE, SIDE))
     written = {}
     for kind, how in (("png", {"optimize": True}), ("jpeg", {"quality": 80})):

@@ -54,6 +54,7 @@ class Run:
         metrics: as last logged, e.g. `val_acc1` in percent.
         interrupted: the signal that stopped it before its end; None if none did.
         finished: whether it came to its end; neither a signal nor `max_time` stopped it.
+        resumed: whether it went on with an earlier checkpoint.
         config: parsed, as in `args.json`.
         method: the trained module.
     """
@@ -63,6 +64,7 @@ class Run:
     metrics: dict[str, float] = field(repr=False)
     interrupted: int | None
     finished: bool
+    resumed: bool
     config: DictConfig = field(repr=False)
     method: LightningModule = field(repr=False)
 
@@ -206,6 +208,7 @@ class Job:
             metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
             interrupted=stop.received if ended else None,
             finished=not ended,
+            resumed=self.resume_from is not None,
             config=cfg,
             method=self.model,
         )

@@ -54,11 +54,11 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> list[Path]:
     oldest = time.time() - 3600 * cfg.auto_resume.max_hours
     found = []
     for args in folder.glob("*/args.json"):
-        newest = checkpoints.last(args.parent)
-        if newest is None or newest.stat().st_mtime < oldest:
-            continue
         # What lies about and cannot be read is not this run, and keeps it from nothing.
-        with suppress(CheckpointError):
+        with suppress(CheckpointError, OSError):
+            newest = checkpoints.last(args.parent)
+            if newest is None or (written := newest.stat().st_mtime) < oldest:
+                continue
             saved = checkpoints.saved_config(newest) or {}
             other = others(saved, cfg)
             if other and other <= set(_LENGTH):
@@ -67,8 +67,8 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> list[Path]:
                     *(newest, " and ".join(f"{key}={saved.get(key)}" for key in sorted(other))),
                 )
             if not other and not is_finished(newest, cfg):
-                found.append(newest)
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+                found.append((written, newest))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def is_finished(path: Path, cfg: Mapping[str, Any] | DictConfig) -> bool:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -124,7 +125,7 @@ def test_image_cells_are_trained_probed_and_compared(in_this_process):
     assert "digits, gedi_nogen, seed 3: " in page
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
@@ -134,7 +135,7 @@ def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_
     )
     monkeypatch.setattr(scheduler, "PROGRAM", [sys.executable, str(program)])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # need not be looked for
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     out = tmp_path / "runs" / "toy"
 
     def stop():
@@ -152,7 +153,7 @@ def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_
         benchmark("toy", **TOY)
     thread.join()
     assert ended.value.signal == number
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     assert [row["seeds"] for row in table(out / "tables.csv")] == ["0", "0"]
     assert not list(out.rglob("metrics.json"))
     pids = [int(path.read_text()) for path in out.rglob("pid")]
@@ -171,19 +172,34 @@ def alive(pid):
     return True
 
 
-def test_a_cluster_is_told_what_a_cell_needs(monkeypatch):
+def test_slurm_is_told_what_a_cell_needs(monkeypatch):
     asked = []
-    wishes = {"partition": "gpu", "gpus": 2, "cpus": 3, "time": 60}
+    wishes = {"gpus": 2, "cpus": 3, "time": 60}
 
-    def run(*_, **wishes):
-        asked.append(wishes)
-        yield from ()
+    def connect(*where, **parameters):
+        asked.append((where, parameters))
+        raise ConfigError("enough")
 
-    monkeypatch.setattr(scheduler, "run", run)
-    for cluster in (None, "local", "slurm"):
-        benchmark("toy", methods="swav", cluster=cluster, **wishes)
+    monkeypatch.setattr(scheduler, "connect", connect)
+    for more in ({}, {"cluster": "slurm", "partition": "gpu"}):
+        with pytest.raises(ConfigError, match="enough"):
+            benchmark("toy", methods="swav", **wishes, **more)
     needs = {"timeout_min": 60, "gpus_per_node": 2, "cpus_per_task": 3}
-    assert asked == [{}, needs, {**needs, "slurm_partition": "gpu"}]
+    place = Path("runs/toy/submitit")
+    assert asked == [
+        ((None, place), needs),
+        (("slurm", place), {**needs, "slurm_partition": "gpu"}),
+    ]
+
+
+def test_a_queue_that_is_not_there_costs_no_result(monkeypatch, tmp_path):
+    out = tmp_path / "runs" / "digits" / "digits" / "swav" / "seed=0"
+    out.mkdir(parents=True)
+    (out / "metrics.json").write_text("{}")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
+    with pytest.raises(ConfigError, match="srun"):
+        benchmark("digits", methods="swav", seeds=[0], cluster="slurm", rerun="all")
+    assert [path.name for path in out.parents[3].rglob("*.*")] == ["metrics.json"]
 
 
 def test_dry_run_names_cells_and_runs_none(tmp_path):
@@ -226,6 +242,21 @@ def test_what_is_named_twice_is_run_once():
         ({"suite": "toy", "evaluate": {"task": "knn"}}, "--evaluate='task' .*choose from tasks"),
         ({"suite": "toy", "evaluate": {"tasks": "cooking"}}, "--tasks has 'cooking'"),
         ({"suite": "toy", "overrides": ["optimizer.lr=-1"]}, "optimizer.lr must be"),
+        ({"suite": "toy", "overrides": ["precision=16"]}, "precision=16: the toy study does not"),
+        ({"suite": "toy", "overrides": ["optimizer.name=sgd"]}, "runs optimizer.name=adam"),
+        ({"suite": "toy", "overrides": ["probe.max_epochs=2"]}, "this suite has no linear probe"),
+        (
+            {"suite": "toy", "overrides": ["dataset=circles"]},
+            "this suite sets dataset=moons itself",
+        ),
+        ({"suite": "digits", "overrides": ["seed=7"]}, "this suite sets seed=K itself"),
+        (
+            {"suite": "fashion", "overrides": ["dataset=mnist"]},
+            "this suite sets dataset=NAME itself",
+        ),
+        ({"suite": "stability", "overrides": ["optimizer.lr=1"]}, "this suite sets optimizer.lr="),
+        ({"suite": "digits", "overrides": ["devices=[0,1]"]}, r"one device each; take --jobs 1"),
+        ({"suite": "digits", "partition": "gpu"}, "--partition=gpu .*: add --cluster slurm"),
         ({"suite": "folder"}, "needs data.train_path=FOLDER"),
     ],
 )

@@ -31,6 +31,11 @@ def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
     again = cell("my cell", "digits/gedi_nogen", overrides=overrides, tasks="knn")
     assert again["checkpoint"] == found["checkpoint"]
     assert {row["task"] for row in again["results"]} == {"clustering", "ood", "linear", "knn"}
+    assert again["seconds"].keys() == {"evaluate"}  # this call did not train
+    with monkeypatch.context() as launched:
+        launched.setenv("RANK", "1")
+        assert cell("my cell", "digits/gedi_nogen", overrides=overrides, tasks="triad") is None
+    assert json.loads((folder / "metrics.json").read_text()) == again
 
     class TrainedAnewError(Exception):
         pass
@@ -41,6 +46,14 @@ def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "pretrain", train)
     with pytest.raises(TrainedAnewError):
         cell("my cell", "digits/gedi_nogen", overrides=[*SMALL, "seed=4"], tasks="knn")
+
+
+def test_the_seconds_of_a_resumed_training_are_not_those_of_the_training(tmp_path):
+    short = ("+max_time=00:00:00:00", *SMALL)
+    with pytest.raises(Interrupted, match="max_time=.* is up: the same again goes on"):
+        cell("out", "digits/gedi_nogen", overrides=short, tasks="triad")
+    found = cell("out", "digits/gedi_nogen", overrides=SMALL, tasks="triad")
+    assert found["seconds"].keys() == {"evaluate"}
 
 
 def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):

@@ -1,18 +1,25 @@
 """The scheduler on stand-in cells: a small program in the place of `python -m solo_gedi`."""
 
+import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import astuple
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import submitit
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from solo_gedi.comparison import scheduler, tables
-from solo_gedi.comparison.plan import Cell
+from solo_gedi.comparison.plan import Cell, cells_of
+from solo_gedi.comparison.suites import SUITES
 from solo_gedi.errors import ConfigError, MissingPackageError
 
 PROGRAM = """
@@ -43,6 +50,16 @@ if what == "long" and not (folder / "saved").exists():
         sys.exit(138)
     signal.signal(signal.SIGUSR1, save)
     os.kill(os.getppid(), signal.SIGUSR2)  # as a queue does when a job's time is nearly up
+    time.sleep(60)
+if what == "stopped":
+    sys.exit(128 + signal.SIGTERM)
+if what == "loud":
+    print("solo-gedi cell: error: no such data")
+    print("wandb: Find logs at: ./wandb")
+    sys.exit(2)
+if what == "family":
+    child = os.fork()
+    (folder / ("pid" if child else "pid-child")).write_text(str(os.getpid()))
     time.sleep(60)
 if what == "sleep":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -155,17 +172,23 @@ def test_a_refused_rerun_drops_nothing(cell):
     assert cells[0].state == "failed"
 
 
-def test_a_package_that_is_not_there_is_named_with_its_extra(cell, tmp_path, monkeypatch):
+def test_a_package_that_is_not_there_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(MissingPackageError, match=r"submitit: .*'solo-gedi\[benchmark\]'"):
-        list(scheduler.run([cell("gedi")], 1, "local", tmp_path / "submitit"))
-    assert cell("gedi").state == "to do"
+        scheduler.connect("slurm", tmp_path / "submitit")
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(MissingPackageError, match=r"joblib: .*'solo-gedi\[benchmark\]'"):
+        scheduler.connect(None, tmp_path / "submitit")
 
 
-def test_cluster_that_is_not_there_is_named(cell, tmp_path, monkeypatch):
+def test_cluster_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))  # no srun here
     with pytest.raises(ConfigError, match=r"--cluster=slurm: .*srun"):
-        list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit"))
+        scheduler.connect("slurm", tmp_path / "submitit")
+
+
+def run_by_slurm(cells, folder, **parameters):
+    return scheduler.run(cells, 1, scheduler.connect("slurm", folder, **parameters))
 
 
 def test_the_script_of_a_dry_run_is_what_sbatch_gets(cell, tmp_path, monkeypatch):
@@ -184,7 +207,7 @@ def test_the_script_of_a_dry_run_is_what_sbatch_gets(cell, tmp_path, monkeypatch
 
     monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
     with pytest.raises(ConfigError, match=r"^--cluster=slurm refuses .*: .*invalid partition"):
-        list(scheduler.run([cell("gedi")], 1, "slurm", tmp_path / "submitit", **parameters))
+        list(run_by_slurm([cell("gedi")], tmp_path / "submitit", **parameters))
     assert (tmp_path / "got.sh").read_text() == shown
 
 
@@ -192,7 +215,7 @@ def test_a_queue_may_have_nothing_to_do(tmp_path, monkeypatch):
     (tmp_path / "srun").write_text("#!/bin/sh\ntrue\n")
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert list(scheduler.run([], 1, "slurm", tmp_path / "submitit")) == []
+    assert list(run_by_slurm([], tmp_path / "submitit")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a cell is not a job's own child")
@@ -217,17 +240,15 @@ def test_a_job_whose_time_is_up_saves_and_goes_on_in_another(cell):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
-@pytest.mark.parametrize("cluster", [None, "debug"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "Ctrl-C"])
-def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, stand_in, tmp_path):
+def test_a_stopped_suite_leaves_no_process_and_no_result(how, cell, stand_in, tmp_path):
     """`kill` reaches the suite's process alone; Ctrl-C in a terminal, its whole group."""
     cells = [cell("a", "sleep"), cell("b", "sleep"), cell("c", "sleep")]
-    at_once = 2 if cluster is None else 1
     script = tmp_path / "suite.py"
     script.write_text(
         "import signal, sys\n"
         "from contextlib import closing\n"
-        "from pathlib import Path, PosixPath\n"
+        "from pathlib import PosixPath\n"
         "from solo_gedi.comparison import scheduler\n"
         "from solo_gedi.comparison.plan import Cell\n"
         # What runs in the background of a shell is born deaf to SIGINT.
@@ -235,14 +256,14 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         f"scheduler.PROGRAM = [sys.executable, {str(stand_in)!r}]\n"
         f"cells = [Cell(*args) for args in {[astuple(c) for c in cells]!r}]\n"
-        f"with closing(scheduler.run(cells, 2, {cluster!r}, Path('submitit'))) as running:\n"
+        "with closing(scheduler.run(cells, 2)) as running:\n"
         "    list(running)\n"
     )
     # A GPU that is named need not be looked for, which takes seconds.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
     quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}
     suite = subprocess.Popen([sys.executable, script], env=environment, **quiet)
-    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], at_once)
+    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid")], 2)
     if how == "Ctrl-C":
         os.killpg(suite.pid, signal.SIGINT)
     else:
@@ -254,7 +275,7 @@ def test_a_stopped_suite_leaves_no_process_and_no_result(how, cluster, cell, sta
         time.sleep(0.1)
     assert not any(map(_alive, pids))
     assert not list(tmp_path.rglob("metrics.json"))
-    assert len(list(tmp_path.rglob("pid"))) == at_once
+    assert len(list(tmp_path.rglob("pid"))) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
@@ -282,15 +303,80 @@ def _alive(pid):
     return True
 
 
-@pytest.mark.parametrize("cluster", ["local", "debug"])
-def test_submitits_executors_run_cells(cluster, cell, tmp_path):
-    cells = [cell("swav"), cell("jem", "fail")]
-    if cluster == "local":  # which works in a process of its own, that knows no monkeypatch
-        folder = tmp_path / "gedi"
-        small = ["--seeds", "0", "--tasks", "clustering", "max_epochs=1", "limit_train_batches=2"]
-        cells = [
-            Cell("moons", "gedi", (0,), folder, ("toy", str(folder), "toy/gedi_nogen", *small)),
-            Cell("moons", "none", (0,), tmp_path / "none", ("no-such-command",)),
-        ]
-    list(scheduler.run(cells, 2, cluster, tmp_path / "submitit", timeout_min=5))
+def test_submitits_jobs_run_cells(tmp_path):
+    """In processes of this machine, which know no monkeypatch, where Slurm has those of others."""
+    executor = submitit.AutoExecutor(tmp_path / "submitit", cluster="local")
+    executor.update_parameters(timeout_min=5)
+    small = ["--seeds", "0", "--tasks", "clustering", "max_epochs=1", "limit_train_batches=2"]
+    cells = [
+        Cell("moons", name, (0,), tmp_path / name, ("toy", str(tmp_path / name), config, *small))
+        for name, config in {"gedi": "toy/gedi_nogen", "none": "toy/none"}.items()
+    ]
+    list(scheduler.run(cells, 2, executor))
     assert [cell.state for cell in cells] == ["done", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "state"),
+    [
+        ("Job (task=0) failed during processing with trace:\n--\nOSError: disk full\n\n", "failed"),
+        ("trace:\n--\nJob not requeued because: timed-out too many times.\n", "to do"),
+    ],
+)
+def test_a_job_that_its_queue_ends(raised, state, cell):
+    def result():
+        raise submitit.core.utils.FailedJobError(raised)
+
+    job = SimpleNamespace(result=result, cancel=lambda: None)
+    list(scheduler.run([cell("gedi")], 1, SimpleNamespace(submit=lambda *_: job)))
+    assert cell("gedi").state == state
+    if state == "failed":
+        reason = json.loads(cell("gedi").results_of(0).read_text())["reason"]
+        assert reason == "FailedJobError: OSError: disk full"
+
+
+def test_a_job_of_several_gpus_starts_its_processes_itself(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert SLURMEnvironment.detect()
+    for name, value in scheduler.IN_A_JOB.items():
+        monkeypatch.setenv(name, value)
+    assert not SLURMEnvironment.detect()
+
+
+def test_a_cell_that_a_signal_has_stopped_is_still_to_do(cell):
+    list(scheduler.run([cell("gedi", "stopped")], jobs=1))
+    assert cell("gedi").state == "to do"
+    list(scheduler.run([cell("gedi", "stopped")], jobs=1))
+    log = (cell("gedi").folder / "log.txt").read_text()
+    assert log.count("threads") == 2
+
+
+def test_the_reason_is_the_commands_error_whoever_speaks_last(cell):
+    list(scheduler.run([cell("gedi", "loud")], jobs=1))
+    reason = json.loads(cell("gedi").results_of(0).read_text())["reason"]
+    assert reason == "solo-gedi cell: error: no such data"
+
+
+def test_what_a_cell_has_started_ends_with_it(cell, tmp_path):
+    running = scheduler.run([cell("a", "family")], jobs=1)
+    thread = threading.Thread(target=lambda: list(running), daemon=True)
+    thread.start()
+    pids = wait_for(lambda: [int(p.read_text() or 0) for p in tmp_path.rglob("pid*")], 2)
+    own = scheduler._Running()
+    with own.holding(None, lambda: scheduler._kill(SimpleNamespace(pid=min(pids)))):
+        own.stop()
+    thread.join(20)
+    for _ in range(100):
+        if not any(map(_alive, pids)):
+            break
+        time.sleep(0.1)
+    assert not any(map(_alive, pids))
+
+
+def test_a_cell_is_the_same_however_its_folder_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here, there = (
+        cells_of(SUITES["digits"], ["gedi"], [0], Path(p)) for p in ("o", tmp_path / "o")
+    )
+    assert here[0].identity == there[0].identity
+    assert here[0].identity.startswith("solo-gedi cell . digits/gedi ")

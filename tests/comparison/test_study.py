@@ -45,6 +45,16 @@ def test_a_seed_whose_training_ran_away_has_failed_with_a_reason(tmp_path):
     assert Cell("moons", "gedi", (5,), tmp_path / "out", ()).state == "failed"
 
 
+def test_a_seed_that_has_failed_stays_so_when_it_is_evaluated(tmp_path):
+    changed = [*SMALL, "+divergence.limit=1e-9"]
+    (metrics,) = toy("out", "toy/gedi", seeds=[5], overrides=changed)
+    assert metrics["status"] == "failed"
+    cell = Cell("moons", "gedi", (5,), tmp_path / "out", ())
+    with pytest.raises(ConfigError, match="a training that failed .*log p.*--out"):
+        evaluate(tmp_path / "out" / "seed=5", "clustering")
+    assert cell.state == "failed"
+
+
 def test_another_training_takes_the_place_of_the_former(tmp_path):
     """A rate of zero, in effect, and then one that learns: nothing of the first is left."""
     for rate in (1e-12, 1e-2):

@@ -216,3 +216,8 @@ def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
         key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
         with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
             ToyTraining(toy_config("gedi", given), [0])
+    with pytest.raises(ConfigError, match="the toy study has .*queue_size=0, got 400"):
+        ToyTraining(toy_config("swav", "method_kwargs.queue_size=400"), [0])
+    for given in ("devices=2", "+num_nodes=2"):
+        with pytest.raises(ConfigError, match="the toy study trains in one process, got devices="):
+            ToyTraining(toy_config("gedi", given), [0])

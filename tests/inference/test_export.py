@@ -48,6 +48,21 @@ def test_nothing_of_an_earlier_model_is_taken_for_this_ones(trained):
     with torch.no_grad():
         next(model.backbone.parameters()).add_(1)
     assert load(export(model, "out", overwrite=True)).reference is None
+    sg.evaluate("out", "knn")
+    export(model, "out", overwrite=True)
+    assert "Not evaluated" in Path("out/README.md").read_text()
+    assert not Path("out/report.html").exists()
+    export(model, "out", part="backbone", format="state_dict", overwrite=True)
+    assert {path.name for path in Path("out").iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_the_folder_of_a_run_is_not_exported_into(trained_copy):
+    folder = trained_copy("gedi")
+    before = sorted(folder.iterdir())
+    for format in ("huggingface", "onnx"):
+        with pytest.raises(ConfigError, match="is the folder of a run: give another name"):
+            export(folder, folder, format=format, overwrite=True)
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="there is no second file system here")
@@ -118,7 +133,18 @@ def test_no_path_of_the_machine_is_exported(trained_copy):
     assert Path(config["checkpoint"]["dir"]).is_absolute()
     config["data"]["train_path"] = "/home/someone/photos"
     (folder / "args.json").write_text(json.dumps(config))
+    epochs, checkpoint = load(folder).epochs, load(folder).checkpoint.name
+    row = {"metric": "auroc", "split": "/home/someone/photos/val", "value": 0.5, "k": 3}
+    rows = [
+        {**row, "task": "ood", "against": "custom", "path": "/home/someone/strange"},
+        {**row, "task": "fid", "features": "/home/someone/runs/swav"},
+    ]
+    metrics = {"format": 2, "checkpoint": checkpoint, "epochs": epochs, "results": rows}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     export(folder, "out")
+    card = Path("out/README.md").read_text()
+    assert "| ood | auroc | k 3, against strange | val | 0.5 |" in card
+    assert "| fid | auroc | k 3, features swav | val | 0.5 |" in card
     said = "".join(Path("out", name).read_text() for name in ("config.json", "README.md"))
     assert "someone" not in said
     assert str(folder.parent) not in said
@@ -283,7 +309,7 @@ def test_the_card_is_made_from_the_run(trained_copy):
     assert row.endswith(f"| test | {value:.4g} |")
     assert '"temperature": 0.1' in card.text
     assert "before its weights were rounded to fp16" in card.text
-    assert "sg.load('after')" in card.text
+    assert "sg.Model.from_pretrained('after')" in card.text
     # Numbers of another checkpoint are not this one's.
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({**metrics, "epochs": 7}))
@@ -311,7 +337,8 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
             assert token == "secret"
 
         def create_repo(self, repo_id, private, exist_ok):
-            assert (repo_id, private, exist_ok) == ("someone/digits", True, True)
+            assert (repo_id, private, exist_ok) == ("digits", True, True)
+            return SimpleNamespace(repo_id="someone/digits")
 
         def upload_folder(self, repo_id, folder_path, commit_message, delete_patterns):
             assert delete_patterns == ["reference.json"]
@@ -327,11 +354,15 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     model = load(trained("gedi"))
-    address = model.push_to_hub("someone/digits", private=True, token="secret")
+    address = model.push_to_hub("digits", private=True, token="secret")
     assert address == "https://hub/someone/digits"
-    assert "sg.load('digits')" in (hub / "someone/digits/README.md").read_text()
+    card = (hub / "someone/digits/README.md").read_text()
+    assert "sg.Model.from_pretrained('someone/digits')" in card
     again = Model.from_pretrained("someone/digits")
     torch.testing.assert_close(again(inputs(model)).scores, model(inputs(model)).scores)
+    assert again.folder is None  # nothing is written into the Hub's cache
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Model.from_pretrained("~/hub/someone/digits").folder is not None
     with pytest.raises(CheckpointError, match="the Hugging Face Hub does not give it: not there"):
         Model.from_pretrained("someone/digits", revision="nowhere")
     folder = model.save_pretrained("mine")

@@ -1,5 +1,6 @@
 """Samples as files, and the way there."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,38 @@ def test_what_is_there_is_replaced_whole():
     sample("gedi-digits", "out", num=2, steps=1, overwrite=True)
     kept = ["chains.gif", "grid.png", "images/0000.png", "images/0001.png", "mine.txt"]
     assert files(Path("out")) == [*kept, "samples.npz"]
+    Path("file").touch()
+    with pytest.raises(ConfigError, match="out=file is no folder"):
+        sample("gedi-digits", "file", num=2, steps=1, overwrite=True)
+
+
+def test_other_images_in_the_folder_stay():
+    photos = Path("out/images")
+    photos.mkdir(parents=True)
+    for name in ("0001.png", "7.png", "00120.png", "0120.png"):
+        Image.new("L", (8, 8), 100).save(photos / name)
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    samples = sample("gedi-digits", "out", start=photos, num=1, steps=1, overwrite=True)
+    assert len(samples) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert (photos / "0000.png").exists()
+
+
+def test_the_network_sees_no_more_than_some_at_once(monkeypatch):
+    model = load("gedi-digits")
+    seen, whole = [], model.log_density_of_samples
+    expected = sample(model, "one", num=5, steps=1)
+
+    def counted(x):
+        seen.append(len(x))
+        return whole(x)
+
+    monkeypatch.setattr(model, "log_density_of_samples", counted)
+    monkeypatch.setattr(sys.modules["solo_gedi.inference.sample"], "AT_ONCE", 2)
+    assert torch.equal(sample(model, "two", num=5, steps=1), expected)
+    assert seen[-6:] == [2, 2, 1] * 2  # after what the chains have asked for
+    heights = [np.load(f"{name}/samples.npz")["log_density"] for name in ("one", "two")]
+    np.testing.assert_allclose(*heights, rtol=1e-4, atol=1e-4)
 
 
 def test_points_are_numbers_alone():

@@ -4,9 +4,13 @@ import json
 import os
 import re
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 from urllib.error import URLError
 
+import PIL.Image
 import pytest
 import torch
 from sklearn.cluster import KMeans
@@ -14,12 +18,13 @@ from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
 from solo_gedi import training
 from solo_gedi.cli import main
+from solo_gedi.data import images
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, Interrupted
 from solo_gedi.evaluation import sampling, tasks
 from solo_gedi.evaluation.pictures import RocCurves
 from solo_gedi.evaluation.rows import select
 from solo_gedi.inference import load
-from solo_gedi.report import evaluate, plots
+from solo_gedi.report import evaluate, folder, plots
 
 QUICK = {"fid_features": "backbone", "steps": 2, "num_samples": 50}
 
@@ -339,6 +344,34 @@ class TestSecondEvaluation:
         assert {row["task"] for row in metrics["results"]} == {"ood"}
         assert not (run / "metrics-1.json").exists()
 
+    def test_an_earlier_checkpoint_takes_nothing_from_the_last(self, run):
+        (first,) = run.glob("*-ep=0.ckpt")
+        state = torch.load(first, weights_only=True)
+        torch.save({**state, "epoch": 1}, first.with_name(first.name.replace("ep=0", "ep=1")))
+        (run / "reference.json").unlink()
+        last = evaluate(run, "knn").metrics
+        reference = load(run).reference
+        assert reference is not None
+        assert evaluate(first, "triad").metrics["epochs"] == 1
+        assert json.loads((run / "metrics-epochs=2.json").read_text()) == last
+        assert load(run).reference == reference
+
+    def test_two_at_once_write_one_after_the_other(self, run, monkeypatch):
+        both, written_by_both = threading.Barrier(2), folder._earlier
+
+        def meeting(*args):
+            with suppress(threading.BrokenBarrierError):
+                both.wait(timeout=3)  # neither comes while the other writes
+            return written_by_both(*args)
+
+        monkeypatch.setattr(folder, "_earlier", meeting)
+        # matplotlib draws in one thread at a time
+        monkeypatch.setattr(plots, "draw", lambda picture: 1 / 0)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda task: evaluate(run, task), ("triad", "knn")))
+        assert {row["task"] for row in written(run)["results"]} == {"triad", "knn"}
+        assert not list(run.glob(".*lock"))
+
     @pytest.mark.parametrize("old", ['{"results": [{"protocol": "argmax"}]}', "[]", "{"])
     def test_a_file_of_another_format_is_kept(self, run, old):
         (run / "metrics.json").write_text(old)
@@ -382,6 +415,31 @@ class TestEarlyEnd:
         assert {row["task"] for row in written(run)["results"]} == {"triad"}
         assert signal.getsignal(number) is before
 
+    def test_a_signal_while_an_image_is_read_is_no_broken_image(self, run, monkeypatch, tmp_path):
+        def killed(path):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(PIL.Image, "open", killed)
+
+        def reading(subject):
+            images.read_image(tmp_path / "x.png")
+            yield from ()
+
+        monkeypatch.setitem(tasks.TASKS, "knn", reading)
+        with pytest.raises(Interrupted) as ended:
+            evaluate(run, "triad,knn")
+        assert ended.value.signal == signal.SIGTERM
+        assert {row["task"] for row in written(run)["results"]} == {"triad"}
+
+    def test_a_signal_while_pictures_are_drawn_loses_no_number(self, run, monkeypatch):
+        def killed(picture):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(plots, "draw", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(run, "triad,ood", ood="uniform")
+        assert {row["task"] for row in written(run)["results"]} == {"triad", "ood"}
+
     def test_where_nothing_is_done_nothing_is_written(self, run, monkeypatch):
         def killed(subject):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -418,6 +476,7 @@ class TestFaults:
         monkeypatch.undo()
         assert evaluate(run, "triad", write=False).metrics["faults"] == []
         assert evaluate(run, "triad").metrics["faults"] == ["knn"]  # what is known of it
+        assert "in broken" in (run / "faults.txt").read_text()
         assert not evaluate(run, "knn").metrics["faults"]
         assert not (run / "faults.txt").exists()
         assert "knn" not in written(run)["not_done"]

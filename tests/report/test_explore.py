@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from solo_gedi.errors import ConfigError, DataError, MissingPackageError
-from solo_gedi.inference import load
+from solo_gedi.inference import Model, load
 from solo_gedi.report import explore
 
 pytest.importorskip("bokeh")
@@ -159,6 +159,15 @@ def test_training_images_are_shown_where_there_are_no_others(load_config, image_
     cfg = load_config("gedi_nogen", *given, *quick, "backbone.kwargs.width=8", suite="custom")
     text = explore(pretrain(cfg)).read_text()
     assert "8 images of custom (train (training images))" in text
+
+
+def test_a_run_is_not_read_whole_for_some_images(trained, monkeypatch):
+    model, seen = load(trained("gedi")), []
+    whole = Model.forward
+    monkeypatch.setattr(Model, "forward", lambda self, x: seen.append(len(x)) or whole(self, x))
+    text = explore(model, max_images=7).read_text()
+    assert "360 images of digits (test)" in text
+    assert sum(seen) <= 3 * 7  # for the features, log p and its gradient
 
 
 def test_what_cannot_be_is_named(trained, image_folder, monkeypatch):

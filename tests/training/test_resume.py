@@ -118,6 +118,9 @@ def test_a_run_is_taken_up_for_as_long_as_the_config_says(load_config):
         then = time.time() - 3600 * hours
         os.utime(checkpoint(run, 0), (then, then))
         assert find_unfinished(run.config, run.folder.parent) == found
+    gone = checkpoint(run, 0).with_name("gedi-ep=1.ckpt")
+    gone.symlink_to("nowhere")  # as a disk that was cleaned up leaves it
+    assert find_unfinished(run.config, run.folder.parent) == []
 
 
 def test_the_rate_of_a_momentum_encoder_is_kept():

@@ -58,26 +58,12 @@ def toy(
         toy("runs/moons", "toy/gedi", seeds=(0, 1), overrides=["max_epochs=4"])
     """
     from solo_gedi import hosts
-    from solo_gedi.config import PRETRAIN, load_config, prepare
-    from solo_gedi.methods import register
     from solo_gedi.report import evaluate
-    from solo_gedi.training.job import parse
-    from solo_gedi.training.pretrain import build_method
 
     folder, tasks = given_path(folder), names(tasks)
     Options(tasks=tasks, **options).check()
     check_folder(folder, "folder")
-    cfg = load_config(config, overrides)
-    register()
-    prepare(cfg, (*PRETRAIN, "limit_train_batches"))
-    if spec_of(cfg.data.dataset).points:  # others are refused as such
-        check_read(cfg)
-    if not isinstance(cfg.limit_train_batches, int):
-        raise ConfigError(
-            f"limit_train_batches must be a whole number, got {cfg.limit_train_batches}"
-        )
-    cfg = parse(cfg, hosts.parse_pretrain)
-    build_method(cfg)  # refuses settings with a message
+    cfg = configured(config, overrides)
     logger.info("%s, seeds %s, with %s", cfg.name, ", ".join(map(str, seeds)), hosts.describe())
 
     start = perf_counter()
@@ -102,6 +88,36 @@ def toy(
             write_json(place / "metrics.json", metrics)
             found.append(metrics)
     return found
+
+
+def configured(config: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The parsed config of a toy study, whose settings can work.
+
+    Args:
+        config: a shipped one's name, or a path.
+        overrides: `key=value` of it.
+
+    Raises:
+        ConfigError: naming what cannot work, or what the study does not read.
+    """
+    from solo_gedi import hosts
+    from solo_gedi.config import PRETRAIN, load_config, prepare
+    from solo_gedi.methods import register
+    from solo_gedi.training.job import parse
+    from solo_gedi.training.pretrain import build_method
+
+    cfg = load_config(config, overrides)
+    register()
+    prepare(cfg, (*PRETRAIN, "limit_train_batches"))
+    if spec_of(cfg.data.dataset).points:  # others are refused as such
+        check_read(cfg)
+    if not isinstance(cfg.limit_train_batches, int):
+        raise ConfigError(
+            f"limit_train_batches must be a whole number, got {cfg.limit_train_batches}"
+        )
+    cfg = parse(cfg, hosts.parse_pretrain)
+    build_method(cfg)  # refuses settings with a message
+    return cfg
 
 
 def check_read(cfg: DictConfig) -> None:

@@ -37,6 +37,7 @@ from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
 from solo_gedi.methods import sample_space
 from solo_gedi.training.callbacks.divergence_guard import LIMIT, beyond, broken_weight
+from solo_gedi.training.strategy import num_processes
 
 CHECK_EVERY = 1000  # iterations
 
@@ -50,6 +51,7 @@ _FIXED = {
     "max_steps": -1,
     "optimizer.kwargs": {},
     "method_kwargs.sgld.compile": False,
+    "method_kwargs.queue_size": 0,
 }
 
 # Outputs of the views, each (k, n, c) -> loss of each network (k,).
@@ -164,6 +166,11 @@ class ToyTraining:
         for key, only in _FIXED.items():
             if (value := OmegaConf.select(cfg, key, default=only)) not in (only, None):
                 raise ConfigError(f"the toy study has {key}={only}, got {value}; pretrain has it")
+        if num_processes(cfg) > 1:
+            raise ConfigError(
+                f"the toy study trains in one process, got devices={cfg.devices}, "
+                f"num_nodes={cfg.get('num_nodes') or 1}; pretrain has more"
+            )
         self.network = stack([scorer(model) for model in self.models]).train()
         self.mixes_batch = mixes_batch(self.network)
         limit = cfg.method_kwargs.get("max_spectral_norm")
