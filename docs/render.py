@@ -17,10 +17,8 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ Row = dict[str, Any]
 # What a stored result must say of itself.
 FIELDS = ("title", "command", "commit", "date", "host", "versions", "processor", "rows", "seconds")
 
+VERSIONS = ("python", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "solo-gedi")
 NAMES = {
     "jem": "JEM",
     "swav": "SwAV",
@@ -44,7 +43,7 @@ NAMES = {
     "gedi_nogen": "GEDI, no GEN",
     "gedi": "GEDI",
     "gedi_fast": "GEDI, fast",
-    "gedi_paper": "GEDI, to the letter",
+    "gedi_paper": "GEDI, paper's settings",
     "pixels": "k-means on the pixels",
 }
 SCORES = {
@@ -69,7 +68,7 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
 
     Args:
         folders: of the benchmark, `<folder>/<data set>/<method>/seed=K/metrics.json`.
-        about: title, command, commit, date, processor and seconds.
+        about: title, command, commit (the cells' own when None), date, processor and seconds.
 
     Returns:
         `FIELDS`; a row holds what was measured of one method in one way: its keys, `values` and
@@ -82,6 +81,7 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
     failed: list[Row] = []
     notes: list[Row] = []
     hosts: set[str] = set()
+    environments: list[dict[str, str]] = []
     cells = sorted(path for folder in folders for path in folder.glob("*/*/seed=*/metrics.json"))
     for path in sorted(cells, key=lambda path: int(path.parent.name.partition("=")[2])):
         run = _read(path)
@@ -92,6 +92,7 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
         if run["status"] != "finished":
             continue
         hosts.add(run["host"].partition(" (")[0])  # then comes where it lies
+        environments.append(run.get("environment", {}))
         not_done = run["not_done"].items()
         notes += [{**of_run, "not done": _without_paths(f"{k}: {v}")} for k, v in not_done]
         notes += [{**of_run, "undone": event} for event in run["divergence"]]
@@ -99,8 +100,9 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
             {"task": "time", "metric": part, "value": value}
             for part, value in run.get("seconds", {}).items()
         ]
-        later = [_read(more)["results"] for more in path.parent.glob("*/*/metrics.json")]
-        every = (*run["results"], *(row for added in later for row in added), *spent)
+        later = [_read(more) for more in path.parent.glob("*/*/metrics.json")]
+        environments += [added.get("environment", {}) for added in later]
+        every = (*run["results"], *(row for added in later for row in added["results"]), *spent)
         measured = {frozenset(_keys(row).items()): row for row in every}
         for found in measured.values():
             keys = _keys(found)
@@ -116,10 +118,12 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
                 row["seeds"].append(run["seed"])
     if not rows:
         raise ValueError(f"no finished cell in {', '.join(map(str, folders))}")
+    named = {name: _named(environments, name) for name in ("commit", *VERSIONS)}
     return {
         **about,
+        "commit": about.get("commit") or named["commit"],
         "host": "; ".join(sorted(hosts)),
-        "versions": versions(),
+        "versions": {name: named[name] for name in VERSIONS if named[name]},
         "failed": failed,
         "notes": notes,
         "rows": list(rows.values()),
@@ -152,15 +156,9 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def versions() -> dict[str, str]:
-    """Of Python and what the numbers depend on, as installed here."""
-    found = {"python": platform.python_version()}
-    for package in ("torch", "torchvision", "lightning", "scikit-learn", "numpy", "solo-gedi"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def _named(environments: Iterable[Mapping[str, str]], name: str) -> str:
+    """What the cells ran with, all of it where they differ."""
+    return "; ".join(sorted({found[name] for found in environments if name in found}))
 
 
 def processor() -> str:
@@ -169,12 +167,6 @@ def processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """The checkout's commit, marked where files have changed since."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: S603
 
 
 def store(result: Mapping[str, Any], path: Path) -> None:
@@ -215,14 +207,20 @@ def one(rows: Iterable[Row], **keys: Any) -> Row | None:
     return found[0] if found else None
 
 
-def shown(row: Row | None, digits: int = 2) -> str:
-    """Mean and standard deviation (that of a sample) of a row's values."""
+def shown(row: Row | None, digits: int = 2, of: int = 0) -> str:
+    """Mean and standard deviation (that of a sample) of a row's values.
+
+    Args:
+        row: a row of a result.
+        digits: after the point.
+        of: the number of seeds that others of its line have; another is said.
+    """
     if row is None or not row["values"]:
         return ""
-    mean = f"{statistics.fmean(row['values']):.{digits}f}"
-    if len(row["values"]) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(row['values']):.{digits}f}"
+    text, number = f"{statistics.fmean(row['values']):.{digits}f}", len(row["values"])
+    if number > 1:
+        text = f"{text} ± {statistics.stdev(row['values']):.{digits}f}"
+    return text if not of or number == of else f"{text} ({number} seed{'s' * (number > 1)})"
 
 
 def papers(table: str, dataset: str, method: str) -> str:
@@ -255,7 +253,7 @@ def images(
         "NMI": (_NMI, 3),
         "accuracy": ({**_NMI, "metric": "cluster_acc"}, 3),
         "NMI, batches of 64": ({**_BATCHED, "metric": "minibatch_nmi"}, 3),
-        "its chance": ({**_BATCHED, "metric": "minibatch_nmi_chance"}, 3),
+        "its chance level": ({**_BATCHED, "metric": "minibatch_nmi_chance"}, 3),
         "clusters used": ({**_NMI, "metric": "clusters_used"}, 1),
         "linear": ({"task": "linear"}, 3),
         "logistic": ({"task": "logistic"}, 3),
@@ -277,10 +275,11 @@ def images(
             if not own:
                 continue
             source = {"source": "pixels"} if method == "pixels" else {}
+            seeds = len({seed for row in own for seed in row["seeds"]})
             line = {"data set": dataset, "method": NAMES.get(method, method)}
             for name, (keys, digits) in columns.items():
                 wanted = {**keys, **source} if "source" in keys else keys
-                line[name] = shown(one(own, **wanted), digits)
+                line[name] = shown(one(own, **wanted), digits, seeds)
                 if name == "NMI":
                     line["NMI, paper"] = papers("nmi", dataset, method)
             table.append({**line, "seeds": _seeds(result, dataset, method)})
@@ -438,7 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--name", required=True, help="of the result")
     add("--title", required=True)
     add("--command", required=True, help="that made it")
-    add("--commit", default=None, help="of the code; this checkout's if not given")
+    add("--commit", default=None, help="of the code; the cells' if not given")
     add("--date", default=None, help="today if not given")
     add("--processor", default=None, help="this machine's if not given")
     add("--seconds", type=float, default=None, help="that the command took")
@@ -448,7 +447,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             about = {
                 "title": given.title,
                 "command": given.command,
-                "commit": given.commit or commit(),
+                "commit": given.commit,
                 "date": given.date or datetime.now(timezone.utc).date().isoformat(),
                 "processor": given.processor or processor(),
                 "seconds": given.seconds,

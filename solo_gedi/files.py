@@ -3,10 +3,12 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from filelock import FileLock
 
 from solo_gedi.errors import ConfigError
 
@@ -56,6 +58,29 @@ def written_folder(folder: Path) -> Iterator[Path]:
                 place = folder / path.relative_to(new)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, place)
+
+
+@contextmanager
+def alone_in(folder: Path, name: str) -> Iterator[None]:
+    """Within, other processes wait that would do the same in a folder.
+
+    Nobody waits where a file system has no locks, or nothing can be written.
+
+    Args:
+        folder: made where it is missing.
+        name: of the lock's file, which is gone afterwards.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / name)
+    with suppress(OSError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # of systems that remove nothing that is open
+                Path(lock.lock_file).unlink()
+            lock.release()
 
 
 def check_output(path: Path, setting: str, overwrite: bool, *, folder: bool = False) -> None:

@@ -54,6 +54,7 @@ def cell(folder, dataset, method, seed, nmi, *more, **fields):
         "results": rows,
         "not_done": {},
         "divergence": [],
+        "environment": {"python": "3.11", "commit": "a1"},
         "seconds": {"pretrain": 61.0},
         **fields,
     }
@@ -114,7 +115,7 @@ def test_toy_table_has_the_papers_values_beside_ours(docs, stored, tmp_path):
     }
     assert page.startswith("before\n<!-- results: it toy -->\n\n|")
     assert page.endswith("*\n\n<!-- end -->\nafter\n")
-    made = "`solo-gedi benchmark it`, 2 min. Commit abc, today, solo-learn 1.0.2 from PyPI, python "
+    made = "`solo-gedi benchmark it`, 2 min. Commit abc, today, solo-learn 1.0.2 from PyPI, python 3.11; "
     assert made in page
     why = "weights not finite in x.ckpt (see https://a.example/b/c)"
     assert result["failed"][0]["reason"] == why
@@ -149,7 +150,7 @@ def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, 
     assert table["GEDI"] == {
         **{"method": "GEDI", "NMI": "0.650 ± 0.071", "NMI, paper": "0.45"},
         **{"accuracy": "0.325 ± 0.035", "NMI, batches of 64": "0.500 ± 0.000"},
-        **{"its chance": "0.300 ± 0.000", "linear": "0.800 ± 0.000"},
+        **{"its chance level": "0.300 ± 0.000", "linear": "0.800 ± 0.000"},
         **{"Fréchet distance, fresh chains, 500 steps": "7.00 ± 0.00"},
         **{"Fréchet distance, buffer, 0 steps": ""},
         **{"AUROC, mnist": "0.90 ± 0.00", "AUROC, birds": "0.60 ± 0.00"},
@@ -219,6 +220,23 @@ def test_folders_without_results_and_of_another_version_are_refused(docs, tmp_pa
     cell(tmp_path, "moons", "gedi", 0, 1.0, format=1)
     with pytest.raises(ValueError, match="not of this version"):
         docs.collect([tmp_path], **ABOUT)
+
+
+def test_commit_and_versions_are_those_that_the_cells_ran_with(docs, tmp_path):
+    ran = ({"torch": "9.9", "commit": "a1"}, {"torch": "9.9", "commit": "b2"})
+    for seed, environment in enumerate(ran):
+        cell(tmp_path, "moons", "gedi", seed, 1.0, environment=environment)
+    result = docs.collect([tmp_path], **{**ABOUT, "commit": None})
+    assert (result["commit"], result["versions"]) == ("a1; b2", {"torch": "9.9"})
+
+
+def test_a_number_of_fewer_seeds_than_its_line_says_so(docs, stored, tmp_path):
+    for seed in (0, 1):
+        probe = [] if seed else [row("linear", "accuracy", 0.5)]
+        cell(tmp_path / "runs", "digits", "gedi", seed, 0.9, *probe)
+    _, page = stored()
+    line = lines_of(page)["GEDI"]
+    assert (line["NMI"], line["linear"], line["seeds"]) == ("0.900 ± 0.000", "0.500 (1 seed)", "2")
 
 
 def test_a_seed_counts_once(docs, tmp_path):

@@ -8,7 +8,7 @@
 # ## The job
 #
 # ```sh
-# sbatch --gpus 1 --cpus-per-task 8 --time 12:00:00 --signal SIGTERM@600 \
+# sbatch --gpus 1 --cpus-per-task 8 --time 12:00:00 --signal USR1@600 \
 #     --wrap "srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets"
 # ```
 #

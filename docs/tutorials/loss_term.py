@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Add a loss term
 #
-# A new method is a subclass of `GEDI` with one method more. This tutorial adds a term that makes
-# each prediction decided, the entropy of p(y|x), and trains it with the config of GEDI.
+# A new method is a subclass of `GEDI` that overrides `training_step`. This tutorial adds the
+# entropy of p(y|x), a term that makes predictions confident, and trains with GEDI's config.
 
 # %%
 import torch
@@ -35,9 +35,8 @@ decision_loss(certain).item(), decision_loss(open_).item()  # 0 and log 3
 # %% [markdown]
 # ## Put it into a method
 #
-# `training_step` returns the loss. The forward pass gives `z`, the logits of the clusters, so the
-# term costs one more look at the views; what you log by `self.log` appears in `metrics.csv` and
-# wandb.
+# `training_step` returns the loss. The new term needs `z`, the cluster logits, and so costs one
+# more forward pass of one view. What you log with `self.log` appears in `metrics.csv` and wandb.
 
 
 # %%

@@ -97,8 +97,8 @@ figure.tight_layout()
 # %% [markdown]
 # ## Compare with a score that needs no density
 #
-# The distance to the nearest features of known images is a strong rival, and needs a set of usual
-# images at hand. Half of ours are the known ones here.
+# The distance to the nearest features of known images is a strong baseline, and needs a set of
+# usual images at hand. Half of ours are the known ones here.
 
 # %%
 features = {}
@@ -117,8 +117,8 @@ def closeness(name, k=5):
 {name: auroc(closeness("usual"), closeness(name)) for name in strange}
 
 # %% [markdown]
-# For this small model the rival wins, which is why you should measure before you choose. On a run
-# of your own `evaluate` compares five scores at once:
+# For this small model the baseline wins, which is why you should measure before you choose. On a
+# run of your own `evaluate` compares five scores at once:
 #
 # ```sh
 # solo-gedi evaluate RUN --tasks ood --ood custom:strange,uniform,shuffled

@@ -93,9 +93,9 @@ for query in (photos / "003.png", photos / "010.png"):
 # %% [markdown]
 # ## Train on the folder
 #
-# `custom/gedi` is the recipe for a folder. `data.no_labels=true` takes every image in it. Here one
-# epoch of a small network shows the way; for a real model leave out the last line and train for
-# [as long as it improves](../how-to/own-data.md).
+# `custom/gedi_fast` is a recipe for folders of images. `data.no_labels=true` uses every image in
+# the folder. To be quick, this trains a small network for one epoch; for a real model, leave out
+# the last line of overrides and train for [as long as it improves](../how-to/own-data.md).
 
 # %%
 cfg = sg.load_config(

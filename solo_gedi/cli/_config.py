@@ -10,10 +10,10 @@ from solo_gedi.errors import ConfigError
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of a command that takes a config."""
     add = parser.add_argument
-    add("config", nargs="?", help="a shipped config, as digits/gedi, or a yaml file")
+    add("config", nargs="?", help="a shipped config, such as digits/gedi, or a yaml file")
     add("overrides", nargs="*", metavar="key=value", help="changes to it, in Hydra's syntax")
     add("--config-path", "-cp", metavar="FOLDER", help="Hydra's way: the folder of the config ...")
-    add("--config-name", "-cn", metavar="NAME", help="... and its file, as gedi.yaml")
+    add("--config-name", "-cn", metavar="NAME", help="... and its file, such as gedi.yaml")
 
 
 def add_cfg_argument(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     if path is None and name is None:
         if first is None:
             raise ConfigError(
-                "no config is named: give a shipped one, as digits/gedi (`solo-gedi configs` lists "
-                "them), or a yaml file"
+                "no config is named: give a shipped one, such as digits/gedi (`solo-gedi configs` "
+                "lists them), or a yaml file"
             )
         return first, given[1:]
     if path is None or name is None:

@@ -1,7 +1,7 @@
 """Compare methods over seeds, beside the paper's values.
 
-Every cell, one method with one seed, is a command of its own, which --dry-run prints. What is done
-is not done again: a suite that was stopped goes on where it was.
+A cell is one method with one seed, run by a command of its own; --dry-run prints these commands.
+Finished cells are not run again, so an interrupted suite continues where it stopped.
 """
 
 import argparse
@@ -23,8 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--methods", default=(), metavar="NAME,...", help="all if not given")
     add("--seeds", type=_seeds, default=5, help="how many, or which: 5, or 0,1,2, or 3,")
     add("--jobs", type=int, default=2, help="cells at once on this machine")
-    add("--out", metavar="FOLDER", help="of the results; runs/SUITE if not given")
-    add("--scripts", metavar="FOLDER", help="of configs, as `solo-gedi configs --copy` makes it")
+    add("--out", metavar="FOLDER", help="folder of the results (default: runs/SUITE)")
+    add(
+        "--scripts",
+        metavar="FOLDER",
+        help="folder of configs, as `solo-gedi configs --copy` makes it",
+    )
     add("--dry-run", action="store_true", help="print what would run, run none")
     add("--rerun", choices=("failed", "all"), help="run these again")
     add(
@@ -33,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='options of solo-gedi evaluate, such as --evaluate="--tasks clustering,knn"',
     )
     add("--cluster", choices=("slurm",), help="run the cells as its jobs, through submitit")
-    add("--partition", help="of the cluster")
-    add("--gpus", type=int, default=1, help="of a cell on the cluster")
-    add("--cpus", type=int, default=8, help="of a cell on the cluster")
-    add("--time", type=int, default=24 * 60, help="minutes for a cell on the cluster")
+    add("--partition", help="Slurm's partition")
+    add("--gpus", type=int, default=1, help="GPUs of a Slurm job")
+    add("--cpus", type=int, default=8, help="CPUs of a Slurm job")
+    add("--time", type=int, default=24 * 60, help="minutes of a Slurm job")
     add(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="of every cell's config; probe.key=value: of the linear probe's",
+        help="changes every cell's config; probe.key=value the linear probe's",
     )
 
 

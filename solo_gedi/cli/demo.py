@@ -7,7 +7,7 @@ import shlex
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.comparison.demo.demo`."""
     add = parser.add_argument
-    add("--out", default="runs/demo", metavar="FOLDER", help="of the results")
+    add("--out", default="runs/demo", metavar="FOLDER", help="folder of the results")
     add("--epochs", type=int, help="shorten pretraining and probes, for a try")
     add("--seed", type=int, help="another than the configs'")
 

@@ -1,8 +1,8 @@
 """Measure what a pretrained method clusters, generates and detects.
 
 metrics.json, pictures and report.html go into the run's folder. Another evaluation of the same
-checkpoint adds to them. A task that cannot be done is named with its reason; the others go on.
-Without test images the training images are measured, which every number's split says.
+checkpoint adds to them. A task that cannot be done is reported with its reason, and the others run.
+Without test images, the training images are measured; the `split` of every row says which.
 """
 
 import argparse
@@ -16,13 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", help="a checkpoint, the folder of a run, a cell or an export, or gedi-digits"
     )
     add_options(parser)
-    parser.add_argument("--out", metavar="FOLDER", help="of the results; the run's if not given")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="folder of the results (default: the run's)"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
         default=(),
         metavar="key=value",
-        help="changes to the run's config, as data.val_path=FOLDER; probe.key=value: to the "
+        help="changes to the run's config, such as data.val_path=FOLDER; probe.key=value: to the "
         "linear probe's",
     )
 
@@ -42,25 +44,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_names,
         default=("uniform", "shuffled"),
         metavar="NAME[:PATH],...",
-        help="data sets to tell apart: solo-learn's or ours, or custom:FOLDER of images; "
-        "without files: uniform (noise), shuffled (the test set's own pixels)",
+        help="out-of-distribution sets: data sets of solo-learn or solo-gedi, custom:FOLDER, or, "
+        "generated, uniform (noise) and shuffled (the test images with shuffled pixels)",
     )
     add(
         "--linear-config",
         metavar="CONFIG",
-        help="of the linear probe: a yaml file, or a shipped config as digits/gedi; the paper's "
-        "setting if not given",
+        help="config of the linear probe: a yaml file, or a shipped one such as digits/gedi; the "
+        "paper's setting if not given",
     )
-    add("--num-samples", type=int, default=10000, help="of the Fréchet distance, at most")
-    add("--steps", type=int, default=500, help="SGLD steps of its samples")
-    add("--start", choices=("fresh", "buffer"), default="fresh", help="of its chains")
+    add("--num-samples", type=int, default=10000, help="samples of the Fréchet distance, at most")
+    add("--steps", type=int, default=500, help="SGLD steps of these samples")
+    add("--start", choices=("fresh", "buffer"), default="fresh", help="where its chains start")
     add(
         "--fid-features",
         default="inception",
         metavar="inception|backbone|RUN",
         help="whose features it compares: FID's, the run's own, another run's",
     )
-    add("--inception-weights", metavar="FILE", help="of FID's network; downloaded if not given")
+    add(
+        "--inception-weights",
+        metavar="FILE",
+        help="weights of FID's network; downloaded if not given",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="huggingface",
         help="how",
     )
-    add("--precision", choices=("fp32", "fp16"), default="fp32", help="of the weights")
+    add("--precision", choices=("fp32", "fp16"), default="fp32", help="precision of the weights")
     add("--overwrite", action="store_true", help="replace files that exist")
 
 

@@ -1,4 +1,4 @@
-"""Cluster and score images with a trained model: a row an image.
+"""Cluster and score images with a trained model, one row per image.
 
 solo-gedi predict gedi-digits photos
 solo-gedi predict trained_models/gedi/20260102-030405 photos --out predictions.csv

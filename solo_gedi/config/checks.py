@@ -82,8 +82,9 @@ def _check_knn(cfg: DictConfig) -> None:
     """solo-learn keeps the features of all training images until a validation."""
     if not OmegaConf.select(cfg, "knn_eval.enabled"):
         return
-    for key, missing in (("data.val_path", None), ("limit_val_batches", 0)):
-        if OmegaConf.select(cfg, key, default=1) == missing:
+    without = (("data.val_path", None), ("data.no_labels", True), ("limit_val_batches", 0))
+    for key, missing in without:
+        if OmegaConf.select(cfg, key, default="given") == missing:
             raise ConfigError(f"knn_eval.enabled=true needs validation images: {key}={missing}")
 
 

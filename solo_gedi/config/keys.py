@@ -17,7 +17,7 @@ TRAINER = frozenset(
         *("check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps"),
         *("enable_progress_bar", "enable_model_summary", "accumulate_grad_batches"),
         *("gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark"),
-        *("use_distributed_sampler", "profiler", "detect_anomaly", "sync_batchnorm"),
+        *("profiler", "detect_anomaly", "sync_batchnorm"),
         "reload_dataloaders_every_n_epochs",
     }
 )

@@ -2,6 +2,7 @@
 
 from solo_gedi.data.datasets import (
     DATASETS,
+    DOWNLOAD,
     KNOWN,
     DatasetSpec,
     FreshPoints,
@@ -14,6 +15,7 @@ from solo_gedi.data.sample_space import SampleSpace
 
 __all__ = [
     "DATASETS",
+    "DOWNLOAD",
     "KNOWN",
     "DatasetSpec",
     "FolderImages",

@@ -276,6 +276,7 @@ _STEPS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "RandomApply": _sometimes,
     "RandomResizedCrop": _crop,
     "Resize": _resize,
+    "CenterCrop": lambda x, step: x,  # of what has been a square before it was resized
     "ColorJitter": _jitter,
     "RandomGrayscale": _grey,
     "GaussianBlur": _blur,

@@ -17,8 +17,11 @@ from torchvision.datasets import KMNIST, MNIST, SVHN, FashionMNIST
 
 from solo_gedi.core.processes import rank
 from solo_gedi.errors import DataError, MissingPackageError
+from solo_gedi.files import alone_in
 
 Transform = Callable[[Any], Any]
+
+DOWNLOAD = ".download.lock"  # in the folder: cells and processes start at once
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -103,8 +106,10 @@ class Digits(Dataset):
 
 def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset:
     """SVHN's train or test split (not "extra"), downloaded by torchvision where it is missing."""
+    folder = Path(path).expanduser()
     try:
-        return SVHN(Path(path).expanduser(), "train" if train else "test", transform, download=True)
+        with alone_in(folder, DOWNLOAD):
+            return SVHN(folder, "train" if train else "test", transform, download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"data path {path!r} holds no SVHN and it could not be downloaded: {error}"
@@ -121,8 +126,10 @@ def _like_mnist(kind: type[MNIST]) -> Callable[..., Dataset]:
     """
 
     def images(path: str, train: bool, transform: Transform | None = None) -> Dataset:
+        folder = Path(path).expanduser()
         try:
-            return kind(Path(path).expanduser(), train, transform, download=True)
+            with alone_in(folder, DOWNLOAD):
+                return kind(folder, train, transform, download=True)
         except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             why = " ".join(str(error).split()) or "it has another format"
             raise DataError(

@@ -47,7 +47,8 @@ def probe_config(subject: Subject) -> DictConfig:
     base = OmegaConf.create(PAPER) if chosen is None else load_config(chosen, kind="linear")
     mean, std = model.normalization
     crop = {"crop_size": cfg.augmentations[0].crop_size, "mean": list(mean), "std": list(std)}
-    data = {key: cfg.data.get(key) for key in ("dataset", "train_path", "val_path", "num_workers")}
+    keys = ("dataset", "train_path", "val_path", "num_workers", "format", "fraction")
+    data = {key: cfg.data[key] for key in keys if cfg.data.get(key) is not None}
     own = {
         "name": f"{cfg.name}-linear",
         "seed": cfg.seed,

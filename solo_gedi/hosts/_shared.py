@@ -14,6 +14,7 @@ from solo_gedi import backbones
 from solo_gedi.backbones import BackboneFactory as BackboneFactory
 from solo_gedi.backbones import features_dim as features_dim
 from solo_gedi.data import spec_of
+from solo_gedi.data.transforms import BICUBIC
 from solo_gedi.errors import DataError
 
 
@@ -48,6 +49,18 @@ def renormalize(transform: Any, mean: Any, std: Any) -> Any:
     """A pipeline that a host built, with this mean and std in its Normalize step."""
     step = _normalize_step(transform)
     step.mean, step.std = tuple(map(float, mean)), tuple(map(float, std))
+    return transform
+
+
+def whole_image(transform: Any, size: int) -> Any:
+    """A pipeline that a host built, with the image as evaluation takes it in place of a crop.
+
+    The shorter side becomes `size`, the middle is cut out.
+    """
+    steps = getattr(transform, "transform", transform).transforms
+    cropping = (transforms.RandomResizedCrop, transforms.Resize)
+    kept = [step for step in steps if not isinstance(step, cropping)]
+    steps[:] = [transforms.Resize(size, BICUBIC), transforms.CenterCrop(size), *kept]
     return transform
 
 

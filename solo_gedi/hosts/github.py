@@ -13,6 +13,7 @@ from solo_gedi.hosts._shared import (
     FewClassesMixin,
     WeightedKNNMixin,
     renormalize,
+    whole_image,
     with_normalization,
 )
 
@@ -96,7 +97,8 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
     """solo-learn's augmentation pipeline for one entry of `augmentations`."""
     full = OmegaConf.create(with_normalization(dataset, augmentation))
     # Which takes its own for some data sets, whatever the config says.
-    return renormalize(build_transform_pipeline(dataset, full), full.mean, full.std)
+    transform = renormalize(build_transform_pipeline(dataset, full), full.mean, full.std)
+    return transform if full.rrc.enabled else whole_image(transform, full.crop_size)
 
 
 def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callable:

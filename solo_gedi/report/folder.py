@@ -5,8 +5,7 @@ checkpoint adds to the page as it adds to the numbers.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,10 @@ from solo_gedi.evaluation.findings import Findings
 from solo_gedi.evaluation.pictures import Gallery, ImageChains, Picture
 from solo_gedi.evaluation.rows import FORMAT, merge
 from solo_gedi.evaluation.subject import Subject
-from solo_gedi.files import write_json
+from solo_gedi.files import alone_in, write_json
 from solo_gedi.inference import Model
 from solo_gedi.report import page
 from solo_gedi.report.environment import environment
-from solo_gedi.training.lock import lock_folder, release
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +79,7 @@ def conclude(
     if folder is None:
         figures, _ = _shown(findings, None)
         return figures, _metrics(subject, findings, list(figures), {})
-    with _alone(folder):
+    with alone_in(folder, ".evaluation.lock"):  # another evaluation may end at the same time
         earlier = _earlier(folder, subject.model)
         # The numbers first, should a signal end the drawing.
         write_json(folder / METRICS, _metrics(subject, findings, [], earlier))
@@ -96,18 +94,6 @@ def conclude(
         _write_faults(findings, metrics["faults"], folder / FAULTS)
         write_json(folder / METRICS, metrics)
     return figures, metrics
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Evaluations of one run that end at once write one after the other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(folder, ".evaluation.lock", patience=-1)
-    assert lock is not None
-    try:
-        yield
-    finally:
-        release(lock)
 
 
 def _shown(findings: Findings, folder: Path | None) -> tuple["dict[str, Figure]", _Parts]:

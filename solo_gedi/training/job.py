@@ -120,7 +120,7 @@ class Job:
         path, factor = self._resumed(), 1.0
         if path is not None:
             factor = check_resume(self.cfg, path, self.model)
-        if path is not None and path.parent.parent.resolve() == self._parent.resolve():
+        if path is not None and self._is_last(path):
             folder = path.parent
             self._lock = self._lock or lock_folder(folder)
             if self._lock is None:
@@ -131,6 +131,11 @@ class Job:
             self._made = [folder, *above]
             self._lock = lock_folder(folder)
         return str(folder), None if path is None else str(path), factor
+
+    def _is_last(self, path: Path) -> bool:
+        """Whether a checkpoint is the last of a run here; beyond another one begins a new run."""
+        is_here = path.parent.parent.resolve() == self._parent.resolve()
+        return is_here and path == checkpoints.last(path.parent)
 
     def _resumed(self) -> Path | None:
         cfg = self.cfg
@@ -180,7 +185,8 @@ class Job:
 
     def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         cfg = self.cfg
-        checkpointer = Checkpointer(cfg, self.folder) if cfg.checkpoint.enabled else None
+        kept = cfg.checkpoint.enabled and not cfg.get("fast_dev_run")
+        checkpointer = Checkpointer(cfg, self.folder) if kept else None
         with quiet_lightning(), _matmul_precision(cfg), refusals(MisconfigurationException):
             stop = GracefulStop(checkpointer, cfg.get("max_time"))
             first = [stop] if checkpointer is None else [stop, checkpointer]

@@ -9,24 +9,20 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 PATIENCE = 10
 
 
-def lock_folder(
-    folder: Path, name: str = ".lock", patience: float | None = None
-) -> BaseFileLock | None:
+def lock_folder(folder: Path) -> BaseFileLock | None:
     """Take a folder for this process, until it releases the lock or dies.
 
     Args:
         folder: of a run; it exists.
-        name: of the lock's file.
-        patience: seconds to wait for another process, `PATIENCE` when None; -1: without end.
 
     Returns:
         The lock; None if another process has it.
     """
     try:
         # The system's own, by which the machines of a network file system see each other's.
-        return _acquired(FileLock(folder / name), patience)
+        return _acquired(FileLock(folder / ".lock"))
     except OSError:  # of a file system that has none: a file that names the process
-        return _acquired(SoftFileLock(folder / f".process{name}"), patience)
+        return _acquired(SoftFileLock(folder / ".process.lock"))
 
 
 def release(lock: BaseFileLock) -> None:
@@ -40,9 +36,9 @@ def release(lock: BaseFileLock) -> None:
     lock.release()
 
 
-def _acquired(lock: BaseFileLock, patience: float | None) -> BaseFileLock | None:
+def _acquired(lock: BaseFileLock) -> BaseFileLock | None:
     try:
-        lock.acquire(timeout=PATIENCE if patience is None else patience)
+        lock.acquire(timeout=PATIENCE)
     except Timeout:
         return None
     return lock

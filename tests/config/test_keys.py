@@ -83,7 +83,7 @@ OF_THE_TRAINER = {
     **{"max_time": None, "overfit_batches": 0.0, "val_check_interval": 1.0},
     **{"check_val_every_n_epoch": 1, "num_sanity_val_steps": 0, "gradient_clip_val": 1.0},
     **{"gradient_clip_algorithm": "norm", "deterministic": False, "benchmark": False},
-    **{"use_distributed_sampler": True, "profiler": None, "detect_anomaly": False},
+    **{"profiler": None, "detect_anomaly": False},
     **{"reload_dataloaders_every_n_epochs": 0, "enable_model_summary": False},
 }
 # Read only if something else is on: in RUNS one run has all of it on.

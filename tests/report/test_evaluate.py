@@ -20,9 +20,11 @@ from solo_gedi import training
 from solo_gedi.cli import main
 from solo_gedi.data import images
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, Interrupted
-from solo_gedi.evaluation import sampling, tasks
+from solo_gedi.evaluation import Options, sampling, tasks
 from solo_gedi.evaluation.pictures import RocCurves
+from solo_gedi.evaluation.probe import probe_config
 from solo_gedi.evaluation.rows import select
+from solo_gedi.evaluation.subject import subject_of
 from solo_gedi.inference import load
 from solo_gedi.report import evaluate, folder, plots
 
@@ -274,6 +276,12 @@ def test_the_config_can_be_changed_and_a_misspelt_key_is_refused(run):
         with pytest.raises(ConfigError, match=message):
             evaluate(run, "clustering", overrides=[wrong])
     assert not (run / "metrics.json").exists()
+
+
+def test_the_probe_has_the_images_that_the_run_had(run):
+    subject = subject_of(load(run), Options(overrides=["data.fraction=0.5"]))
+    data = probe_config(subject).data
+    assert (data.fraction, data.format, data.dataset) == (0.5, "image_folder", "digits")
 
 
 def test_diverged_weights_are_refused(run):

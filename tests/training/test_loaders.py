@@ -3,10 +3,12 @@
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from solo_gedi import hosts
 from solo_gedi.config import load_config as load_shipped
@@ -16,7 +18,7 @@ from solo_gedi.methods import register
 from solo_gedi.training import linear, loaders, pretrain
 from solo_gedi.training import strategy as strategies
 from solo_gedi.training.job import parse
-from solo_gedi.training.loaders import batches
+from solo_gedi.training.loaders import batches, splits
 from solo_gedi.training.refusals import refusals
 
 FOLDERS = ("data.train_path=train", "data.val_path=val", "optimizer.batch_size=8")
@@ -80,10 +82,11 @@ def test_processes_that_do_not_come_back_are_refused(strategy, says, monkeypatch
 
 
 def test_knn_without_validation_images_is_refused(load_config):
-    for key in ("data.val_path=null", "limit_val_batches=0"):
+    missing = {"data.val_path": None, "data.no_labels": True, "limit_val_batches": 0}
+    for key, value in missing.items():
         cfg = load_config("gedi", "knn_eval.enabled=true")
-        OmegaConf.update(cfg, key.partition("=")[0], None if "null" in key else 0, force_add=True)
-        with pytest.raises(ConfigError, match=f"knn_eval.enabled=true needs .*: {key[:8]}"):
+        OmegaConf.update(cfg, key, value, force_add=True)
+        with pytest.raises(ConfigError, match=f"knn_eval.enabled=true needs .*: {key}={value}"):
             pretrain(cfg)
 
 
@@ -302,3 +305,51 @@ def test_one_channel_of_a_folder_is_grey_in_training_and_validation(parsed, fold
     _, views, _ = next(iter(loaders.pretrain_loader(cfg)))
     x, _ = next(iter(loaders.validation_loader(cfg)))
     assert {view.shape[1] for view in views} == {x.shape[1]} == {1}
+
+
+def test_points_are_validated_on_the_same_ones_each_time(parsed):
+    loader = loaders.validation_loader(parsed(suite="toy"))
+    assert len(loader) == 5
+    for (x, y), (again, labels) in zip(loader, loader, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, labels)
+
+
+def test_without_a_validation_path_a_hosts_data_are_looked_for_nowhere_else(monkeypatch, tmp_path):
+    asked = []
+
+    def images(cfg):
+        asked.append((cfg.data.train_path, cfg.data.val_path))
+        return SimpleNamespace(transform=None), SimpleNamespace(transform=None)
+
+    monkeypatch.setattr(hosts, "labelled_images", images)
+    monkeypatch.setattr(splits, "loader_of", lambda images, cfg, **_: images)
+    cfg = shipped("cifar/gedi", f"data.train_path={tmp_path}", "data.val_path=null")
+    assert loaders.plain_loader(cfg, train=True).transform is not None
+    assert asked == [(str(tmp_path), str(tmp_path))]
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (48, 48)])
+def test_jems_whole_images_are_those_of_an_evaluation(shape):
+    Path("photos").mkdir()
+    for k in range(4):
+        pixels = torch.randint(0, 256, (*shape, 3), generator=torch.Generator().manual_seed(k))
+        Image.fromarray(pixels.to(torch.uint8).numpy()).save(f"photos/{k}.png")
+    given = ("data.train_path=photos", "data.no_labels=true", "data.num_workers=0")
+    cfg = shipped("custom/jem", *given, "optimizer.batch_size=4")
+    indices, (view,), _ = next(iter(loaders.pretrain_loader(cfg)))
+    (plain,) = [x for x, _ in loaders.plain_loader(cfg, train=True)]
+    assert torch.equal(view, plain[indices])
+
+
+def test_a_path_to_validate_on_without_labels_is_not_passed_over_in_silence(
+    parsed, folders, caplog
+):
+    caplog.set_level("INFO", "solo_gedi")
+    assert loaders.validation_loader(parsed(*FOLDERS, "data.no_labels=true")) is None
+    assert "data.no_labels=true: nothing is validated on val" in caplog.text
+
+
+def shipped(name, *overrides):
+    register()
+    return parse(load_shipped(name, overrides), hosts.parse_pretrain)

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import time
@@ -9,7 +10,7 @@ import torch
 
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
-from solo_gedi.training.callbacks import LateState
+from solo_gedi.training.callbacks import Checkpointer, LateState
 from solo_gedi.training.resume import find_unfinished
 
 
@@ -121,6 +122,39 @@ def test_a_run_is_taken_up_for_as_long_as_the_config_says(load_config):
     gone = checkpoint(run, 0).with_name("gedi-ep=1.ckpt")
     gone.symlink_to("nowhere")  # as a disk that was cleaned up leaves it
     assert find_unfinished(run.config, run.folder.parent) == []
+
+
+def test_an_earlier_checkpoint_begins_a_run_of_its_own(load_config):
+    kept = ("checkpoint.keep_prev=true", "auto_resume.enabled=false")
+    whole = pretrain(load_config("gedi", "max_epochs=3", *kept))
+    before = {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()}
+    given = f"resume_from_checkpoint={checkpoint(whole, 0)}"
+    branch = pretrain(load_config("gedi", "max_epochs=2", *kept, given))
+    assert branch.folder != whole.folder
+    assert {path: path.read_bytes() for path in before} == before
+    saved = torch.load(branch.checkpoint, weights_only=True)["state_dict"]
+    assert_equal(dict(saved), dict(branch.method.state_dict()))
+    reference = json.loads((branch.folder / "reference.json").read_text())
+    assert reference["checkpoint"] == branch.checkpoint.name
+
+
+def test_a_fast_run_leaves_nothing_to_resume(load_config):
+    for _ in range(2):
+        run = pretrain(load_config("gedi", "+fast_dev_run=true", "auto_resume.enabled=true"))
+        assert run.method.trainer.global_step == 1
+        assert run.checkpoint is None
+        assert not list(run.folder.parent.rglob("*.ckpt"))
+
+
+def test_an_epoch_of_a_fixed_number_of_batches_is_not_shared_out_anew():
+    for limit, expected in ((1000, 600), (1.0, 1200)):
+        place = {"current": {"ready": 600, "completed": 600}}
+        epoch = {"current": {"ready": 1, "processed": 0}}
+        loops = {"fit_loop": {"epoch_loop.batch_progress": place, "epoch_progress": epoch}}
+        trainer = SimpleNamespace(world_size=1, limit_train_batches=limit)
+        state = {"processes": 2, "loops": loops}
+        Checkpointer(None, None).on_load_checkpoint(trainer, None, state)
+        assert place["current"] == {"ready": expected, "completed": expected}
 
 
 def test_the_rate_of_a_momentum_encoder_is_kept():

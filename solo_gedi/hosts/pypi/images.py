@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
-from solo_gedi.hosts._shared import renormalize, with_normalization
+from solo_gedi.hosts._shared import renormalize, whole_image, with_normalization
 from solo_gedi.hosts.pypi import solo
 
 
@@ -22,8 +22,6 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
     Raises:
         ConfigError: for a step that 1.0.2 does not have.
     """
-    if not augmentation.rrc.enabled:
-        raise _needs_github("augmentations.rrc.enabled=false")
     if augmentation.equalization.prob:
         raise _needs_github("augmentations.equalization.prob > 0")
     jitter = augmentation.color_jitter
@@ -39,10 +37,12 @@ def build_transform(dataset: str, augmentation: DictConfig) -> Callable:
         horizontal_flip_prob=augmentation.horizontal_flip.prob,
         gaussian_prob=augmentation.gaussian_blur.prob,
         solarization_prob=augmentation.solarization.prob,
-        min_scale=augmentation.rrc.crop_min_scale,
-        max_scale=augmentation.rrc.crop_max_scale,
+        min_scale=augmentation.rrc.get("crop_min_scale", 0.08),
+        max_scale=augmentation.rrc.get("crop_max_scale", 1.0),
         crop_size=augmentation.crop_size,
     )
+    if not augmentation.rrc.enabled:
+        transform = whole_image(transform, augmentation.crop_size)
     return renormalize(transform, full["mean"], full["std"])
 
 

@@ -134,8 +134,13 @@ class Checkpointer(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """In an epoch that other numbers of processes share, go on after as many images."""
+        """In an epoch that other numbers of processes share, go on after as many images.
+
+        Unless each of them has as many batches as before, as of the toy sets.
+        """
         before, now = checkpoint.get("processes", trainer.world_size), trainer.world_size
+        if isinstance(trainer.limit_train_batches, int):
+            return
         of_batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         of_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         if before != now and of_epochs["ready"] > of_epochs["processed"]:

@@ -12,9 +12,10 @@ from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from solo_gedi.core.processes import get_logger
-from solo_gedi.data import FolderImages, FreshPoints, class_folders, spec_of
+from solo_gedi.data import DOWNLOAD, FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
+from solo_gedi.files import alone_in
 from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, WorkersLoader
 from solo_gedi.training.strategy import num_processes
 
@@ -131,7 +132,10 @@ def images_of(cfg: DictConfig, *, train: bool, transform: Transform) -> Dataset:
 def reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
     """Run a data set's constructor; what it cannot read is an error of the config."""
     try:
-        return make()
+        if spec_of(cfg.data.dataset).has_class_folders:
+            return make()
+        with alone_in(Path(cfg.data.train_path), DOWNLOAD):
+            return make()
     except (OSError, RuntimeError) as error:
         data = cfg.data
         raise DataError(

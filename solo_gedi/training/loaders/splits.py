@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from solo_gedi import hosts
+from solo_gedi.core.processes import get_logger
 from solo_gedi.data import fixed_points, spec_of
 from solo_gedi.data.transforms import BICUBIC, Channels, Transform, plain
 from solo_gedi.errors import DataError
@@ -26,6 +27,8 @@ from solo_gedi.training.loaders.reading import (
     whole_of,
 )
 
+logger = get_logger(__name__)
+
 
 def validation_loader(cfg: DictConfig) -> DataLoader | None:
     """The labelled validation data of a pretraining config, if it has any, without augmentation.
@@ -37,9 +40,11 @@ def validation_loader(cfg: DictConfig) -> DataLoader | None:
     """
     data = cfg.data
     if data.val_path is None or data.no_labels:
+        if data.val_path is not None:
+            logger.info("data.no_labels=true: nothing is validated on %s", data.val_path)
         return None
-    if (points := points_of(cfg)) is not None:
-        return DataLoader(points, batch_size=None)
+    if points_of(cfg) is not None:
+        return _fixed_points(cfg, seed=1)
     first = cfg.augmentations[0]
     pipelines = _transforms(data.dataset, first.crop_size, *normalization_of(cfg))
     if not is_read_here(cfg):
@@ -59,7 +64,7 @@ def probe_loaders(cfg: DictConfig) -> tuple[TrainingLoader, DataLoader]:
         DataError: if the data cannot be read.
     """
     if (points := points_of(cfg)) is not None:
-        return training_points(points, cfg), DataLoader(points, batch_size=None)
+        return training_points(points, cfg), _fixed_points(cfg, seed=1)
     chosen = cfg.data.augmentations
     pipelines = _transforms(cfg.data.dataset, chosen.crop_size, chosen.mean, chosen.std)
     if is_read_here(cfg):
@@ -107,8 +112,7 @@ def plain_loader(cfg: DictConfig, *, train: bool, limit: int | None = None) -> D
     """
     spec = spec_of(cfg.data.dataset)
     if spec.points:
-        points, labels = fixed_points(spec, seed=0 if train else 1)
-        return DataLoader(TensorDataset(points, labels), batch_size=400)
+        return _fixed_points(cfg, seed=0 if train else 1)
     key = "train_path" if train else "val_path"
     if cfg.data[key] is None:
         raise DataError(f"data.{key} names no images")
@@ -151,9 +155,17 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     return cfg
 
 
+def _fixed_points(cfg: DictConfig, seed: int) -> DataLoader:
+    """2,000 points of a toy set, which are always the same."""
+    points, labels = fixed_points(spec_of(cfg.data.dataset), seed)
+    return DataLoader(TensorDataset(points, labels), batch_size=400)
+
+
 def _of_host(cfg: DictConfig, train: Transform, val: Transform) -> tuple[Any, Any]:
     """Training and validation images that solo-learn reads, with a transform for each."""
     whole = whole_of(cfg)
+    if whole.data.val_path is None:  # solo-learn would look, and download, at a place of its own
+        whole.data.val_path = whole.data.train_path
     of_train, of_val = reading(lambda: hosts.labelled_images(whole), cfg)
     of_train.transform, of_val.transform = train, val
     return part_of(cfg, of_train), of_val
