@@ -81,10 +81,10 @@ def test_processes_that_do_not_come_back_are_refused(strategy, says, monkeypatch
     assert strategies.strategy_of(None, 1) == "auto"
 
 
-def test_knn_without_validation_images_is_refused(load_config):
+def test_knn_without_validation_images_is_refused(load_config, folders):
     missing = {"data.val_path": None, "data.no_labels": True, "limit_val_batches": 0}
     for key, value in missing.items():
-        cfg = load_config("gedi", "knn_eval.enabled=true")
+        cfg = load_config("gedi", *FOLDERS, "knn_eval.enabled=true", suite="custom")
         OmegaConf.update(cfg, key, value, force_add=True)
         with pytest.raises(ConfigError, match=f"knn_eval.enabled=true needs .*: {key}={value}"):
             pretrain(cfg)
