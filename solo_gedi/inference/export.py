@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +169,13 @@ def _as_timm(model: Model) -> dict[str, Any]:
             "crop_pct": 1.0,
         },
         "how_to_load": f"timm.create_model('local-dir:FOLDER', pretrained=True), or the weights "
-        f"into timm.create_model({architecture!r}, num_classes=0)",
+        f"into timm.create_model({architecture!r}, num_classes=0{_written(given)})",
     }
+
+
+def _written(kwargs: Mapping[str, Any]) -> str:
+    """Keyword arguments as they follow others in a call."""
+    return "".join(f", {key}={value!r}" for key, value in kwargs.items())
 
 
 def _timm_name(backbone: nn.Module) -> str:
@@ -192,7 +197,7 @@ def _as_torchvision(model: Model) -> dict[str, Any]:
 
     _check_same(model, build, "torchvision")
     return {
-        "how_to_load": f"network = torchvision.models.get_model({name!r}); "
+        "how_to_load": f"network = torchvision.models.get_model({name!r}{_written(kwargs)}); "
         "network.fc = torch.nn.Identity(); network.load_state_dict(WEIGHTS)"
     }
 

@@ -54,8 +54,6 @@ def multi_view(transforms: Sequence[Callable], copies: Sequence[int]) -> Callabl
 def _refuse_formats(cfg: DictConfig) -> None:
     if cfg.data.format != "image_folder":
         raise _needs_github(f"data.format={cfg.data.format}")
-    if cfg.data.fraction > 0:
-        raise _needs_github("data.fraction")
 
 
 def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
