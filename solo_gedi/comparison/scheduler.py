@@ -146,11 +146,8 @@ def _in_a_job(
             return job.result()
         except Exception as error:  # of the queue: lost node, ...; or its time is up for good
             if not running.stopped and _TIME_IS_UP not in str(error):
-                *_, last = [
-                    "without a reason",
-                    *filter(None, map(str.strip, str(error).split("\n"))),
-                ]
-                fail(cell, f"{type(error).__name__}: {last}")
+                *_, last = (str(error).strip() or "no reason is given").splitlines()
+                fail(cell, f"{type(error).__name__}: {last.strip()}")
     return cell, time.perf_counter() - start
 
 

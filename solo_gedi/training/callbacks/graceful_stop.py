@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Timer
 
 from solo_gedi.core.processes import gather, world_size
 from solo_gedi.training.callbacks.checkpointer import Checkpointer
+from solo_gedi.training.callbacks.divergence_guard import broken_weight
 
 # Queues send SIGUSR1 before a time limit, and Windows has none.
 SIGNALS = tuple(
@@ -92,6 +93,8 @@ class GracefulStop(Callback):
         if not between or not self._moved or (world_size() > 1 and batch_idx % AGREE_EVERY):
             return
         stop, save = self._agree()
+        # Weights that are broken can wait: the divergence guard looks at them soon.
+        save = save and broken_weight(pl_module.named_parameters()) is None
         if self.checkpointer is not None and (stop or save):
             self.checkpointer.save_within(trainer, pl_module, batch_idx)
         if stop:

@@ -7,7 +7,7 @@ import torch
 from solo_gedi.errors import ConfigError, DivergenceError
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
-from solo_gedi.training.callbacks import DivergenceGuard, divergence_guard
+from solo_gedi.training.callbacks import Checkpointer, DivergenceGuard, divergence_guard
 from solo_gedi.training.callbacks.divergence_guard import beyond, broken_weight
 
 LONG = ["divergence.check_every=1", "divergence.snapshot_every=2", "limit_val_batches=0"]
@@ -82,6 +82,14 @@ def test_chains_that_run_away_at_once_are_started_afresh(poisoned):
     run, _, _ = poisoned([1], nan, "divergence.check_every=10")
     assert events_of(run)[-1] == 1
     assert run.method.replay_buffer.chains.isfinite().all()
+
+
+def test_a_checkpoint_that_is_due_waits_until_the_guard_has_looked(poisoned, monkeypatch):
+    """Weights break in step 7 and are looked at after the ninth, the last of an epoch."""
+    monkeypatch.setattr(Checkpointer, "is_due", lambda self: True)
+    run, _, _ = poisoned([7], nan, "divergence.check_every=10")
+    assert run.finished
+    assert events_of(run)[-1] == 1
 
 
 def test_half_a_gradient_is_not_carried_over(poisoned):
