@@ -28,4 +28,4 @@ def test_what_cannot_be_is_refused(refused, trained, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     assert "out=full exists" in refused("sample", "gedi-digits", "--out", "full")
     (tmp_path / "file").write_text("mine")
-    assert "out=file exists" in refused("sample", "gedi-digits", "--out", "file")
+    assert "out=file is no folder" in refused("sample", "gedi-digits", "--out", "file")

@@ -4,8 +4,8 @@ import json
 import pytest
 from lightning.fabric.loggers import csv_logs
 from lightning.pytorch.plugins import TorchCheckpointIO
+from PIL import Image
 
-from solo_gedi.data import images
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
 
@@ -47,7 +47,7 @@ def full_disk(monkeypatch):
 
 def test_a_log_that_cannot_be_written_does_not_end_the_run(load_config, full_disk):
     full_disk("save", csv_logs._ExperimentWriter)
-    full_disk("save_image", images)
+    full_disk("save", Image.Image)
     with pytest.warns(UserWarning, match="No space left on device") as warned:
         run = pretrain(load_config("gedi", "max_epochs=2"))
     messages = [str(warning.message) for warning in warned]
