@@ -128,7 +128,7 @@ SETTINGS = {
     "+check_val_every_n_epoch=0": r"check_val_every_n_epoch must be a whole number.*1.*got 0",
     "+num_sanity_val_steps=-2": r"num_sanity_val_steps must be a whole number.*-1, got -2",
     "+overfit_batches=-1": r"overfit_batches must be a finite number of at least 0, got -1",
-    "+use_distributed_sampler=false": r"use_distributed_sampler=False: pretrain .*reads no such key",
+    "+use_distributed_sampler=false": r"use_distributed_sampler=False: .* reads no such key",
     "+max_time=foo": r"Lightning refuses a setting: .*'foo'.* is not a valid duration",
     "+profiler=foo": r"Lightning refuses a setting: .*`profiler`",
     "+gradient_clip_algorithm=foo": r"Lightning refuses a setting: .*`gradient_clip_algorithm` foo",
