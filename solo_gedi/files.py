@@ -71,7 +71,8 @@ def alone_in(folder: Path, name: str) -> Iterator[None]:
         name: of the lock's file, which is gone afterwards.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / name)
+    # Not by a file that names the process: nobody would remove that of another machine's.
+    lock = FileLock(folder / name, fallback_to_soft=False)
     with suppress(OSError):
         lock.acquire()
     try:

@@ -1,5 +1,6 @@
 """Files of which several processes want the same."""
 
+import errno
 import subprocess
 import sys
 
@@ -30,6 +31,19 @@ def test_where_nothing_can_be_locked_nobody_waits(tmp_path):
     (tmp_path / ".lock").mkdir()
     with alone_in(tmp_path, ".lock"):
         assert (tmp_path / ".lock").is_dir()
+
+
+def test_no_mark_of_another_machine_is_waited_for(tmp_path, monkeypatch):
+    """Where a file system has no locks, and such a mark would never go."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    (tmp_path / ".lock").write_text("4242\nother-node\n")
+    with alone_in(tmp_path, ".lock"):
+        pass
 
 
 def test_the_lock_is_given_back_after_an_error(tmp_path):

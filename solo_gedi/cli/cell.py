@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.comparison.cell.cell`."""
     add = parser.add_argument
     add("folder", help="where the cell keeps its files")
-    add("config", help="a shipped config, such such as digits/gedi, or a yaml file")
+    add("config", help="a shipped config, such as digits/gedi, or a yaml file")
     add_options(parser)
     add(
         "overrides",

@@ -17,9 +17,7 @@ from solo_gedi.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `run_program`."""
-    parser.add_argument(
-        "program", help="its file, such such as main_knn.py in a checkout of solo-learn"
-    )
+    parser.add_argument("program", help="its file, such as main_knn.py in a checkout of solo-learn")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own")
 
 

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.comparison.toy.study.toy`."""
     add = parser.add_argument
     add("folder", help="where the results go: FOLDER/seed=K")
-    add("config", help="a shipped config, such such as toy/gedi, or a yaml file")
+    add("config", help="a shipped config, such as toy/gedi, or a yaml file")
     add("--seeds", type=numbers, default=(0, 1, 2, 3, 4), metavar="K,...", help="one network each")
     add_options(parser)
     parser.set_defaults(tasks=("clustering", "triad", "samples"))

@@ -2,7 +2,8 @@
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from solo_gedi.core import checkpoints, processes
-from solo_gedi.errors import Interrupted
+from solo_gedi.errors import GEDIError, Interrupted
 from solo_gedi.files import check_folder, given_path, write_json
 
-ASKED = "cell.json"  # in a run's folder: the config that the cell was given
+ASKED = "cell.json"  # in a cell's folder: the config that its runs there were given
 
 
 def cell(
@@ -51,9 +52,10 @@ def cell(
     check_folder(folder, "folder")
     start = perf_counter()
     cfg = load_config(config, [*own, f'checkpoint.dir="{folder}"'])
-    run, whole = _finished(folder / str(cfg.get("method")), cfg), False
+    run, whole = _finished(folder, cfg), False
     if run is None:
-        trained = pretrain(cfg)
+        with _noted(folder, cfg):
+            trained = pretrain(cfg)
         if trained.interrupted is not None:
             raise Interrupted(trained.interrupted)
         if not trained.finished:
@@ -63,7 +65,6 @@ def cell(
         whole = not trained.resumed
         if not processes.leave():
             return None
-        write_json(run / ASKED, OmegaConf.to_container(cfg))
     if not processes.is_first():  # as a launcher has started them, to a run that is finished
         return None
     between = perf_counter()
@@ -80,14 +81,36 @@ def cell(
     return metrics
 
 
-def _finished(parent: Path, cfg: Any) -> Path | None:
-    """A cell's run of the same config that was trained to its end; others are resumed or new."""
+@contextmanager
+def _noted(folder: Path, cfg: Any) -> Iterator[None]:
+    """Keeps the config in a cell's folder, unless the training is refused."""
+    if not processes.is_first():
+        yield
+        return
+    asked = folder / ASKED
+    before = asked.read_bytes() if asked.is_file() else None
+    write_json(asked, OmegaConf.to_container(cfg))
+    try:
+        yield
+    except GEDIError:
+        if before is not None:
+            asked.write_bytes(before)
+        elif not any(folder.glob("*/*/*.ckpt")):
+            asked.unlink()
+            with suppress(OSError):  # there is more in it
+                folder.rmdir()
+        raise
+
+
+def _finished(folder: Path, cfg: Any) -> Path | None:
+    """The last run here of the same config that was trained to its end, if there is one."""
     from solo_gedi.training.resume import is_finished, others
 
-    for folder in sorted(parent.glob("*/")):
-        last, asked = checkpoints.last(folder), folder / ASKED
-        if last is None or not is_finished(last, cfg):
-            continue
-        if asked.is_file() and not others(json.loads(asked.read_text()), cfg):
-            return folder
+    asked = folder / ASKED
+    if not asked.is_file() or others(json.loads(asked.read_text()), cfg):
+        return None
+    for run in sorted((folder / str(cfg.get("method"))).glob("*/"), reverse=True):
+        last = checkpoints.last(run)
+        if last is not None and is_finished(last, cfg):
+            return run
     return None

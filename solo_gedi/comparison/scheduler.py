@@ -146,9 +146,15 @@ def _in_a_job(
             return job.result()
         except Exception as error:  # of the queue: lost node, ...; or its time is up for good
             if not running.stopped and _TIME_IS_UP not in str(error):
-                *_, last = (str(error).strip() or "no reason is given").splitlines()
-                fail(cell, f"{type(error).__name__}: {last.strip()}")
+                fail(cell, f"{type(error).__name__}: {_last_of_trace(str(error))}")
     return cell, time.perf_counter() - start
+
+
+def _last_of_trace(text: str) -> str:
+    """What a job has raised: submitit puts its traceback between two lines of dashes."""
+    parts = re.split(r"\n-{5,}\n", text)
+    *_, last = (parts[1 if len(parts) == 3 else 0].strip() or "no reason is given").splitlines()
+    return last.strip()
 
 
 def sbatch_script(log_folder: Path, **parameters: Any) -> str:
@@ -247,6 +253,7 @@ def run_cell(
     noted = cell.folder / "command.txt"
     write_atomically(noted, lambda path: path.write_text(cell.identity))
     log = cell.folder / "log.txt"
+    before = log.stat().st_size if log.exists() else 0
     launcher = [*LAUNCHER, str(os.getpid())] if sys.platform == "linux" else []
     with log.open("a") as output:
         process = subprocess.Popen(
@@ -262,7 +269,10 @@ def run_cell(
     if running.stopped or code > 128:  # stopped by a signal: it has saved, and is still to do
         return cell, time.perf_counter() - start
     if code:
-        fail(cell, _last_words(log) if code > 0 else f"killed by {signal.Signals(-code).name}")
+        fail(
+            cell,
+            _last_words(log, before) if code > 0 else f"killed by {signal.Signals(-code).name}",
+        )
     else:
         fail(cell, f"ended without results; its output is in {log}")
     return cell, time.perf_counter() - start
@@ -274,9 +284,15 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _last_words(log: Path) -> str:
-    """Why a cell says that it has failed: the command's error, whatever others say after it."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+def _last_words(log: Path, before: int) -> str:
+    """Why a cell says that it has failed: the command's error, whatever others say after it.
+
+    Args:
+        log: its output.
+        before: bytes of earlier attempts.
+    """
+    said = log.read_bytes()[before:].decode(errors="replace")
+    lines = [line.strip() for line in said.splitlines()]
     lines = list(filter(None, lines)) or [f"no reason in {log}"]
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 

@@ -125,7 +125,7 @@ def to_picture(sample: Tensor) -> Image.Image:
         >>> list(to_picture(torch.tensor([[[-1.0, 1.0]]])).tobytes())
         [0, 255]
     """
-    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = ((sample.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
 
 

@@ -94,7 +94,7 @@ def measure(subject: Subject, findings: Findings) -> list[Exception]:
             except Interrupted as error:
                 findings.interrupt(str(error), tasks[number:])
                 raise
-            except KeyboardInterrupt as error:
+            except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
                 ended = Interrupted(signals[0] if signals else signal.SIGINT)
                 findings.interrupt(str(ended), tasks[number:])
                 raise ended from error

@@ -28,7 +28,7 @@ from solo_gedi.inference.model import Model
 
 logger = get_logger(__name__)
 
-# What an earlier export, and its evaluation, may have left: it would be taken for this model's.
+# What an earlier export and its evaluation have left would be taken for this model's.
 _OF_A_MODEL = (
     *(REFERENCE, WEIGHTS, "model.onnx", "README.md"),
     *("metrics.json", "report.json", "report.html", "faults.txt"),
@@ -97,6 +97,7 @@ def export(
     if format == "onnx":
         _onnx_packages()
     model = model if isinstance(model, Model) else load(model)
+    earlier = (folder / CONFIG).is_file() and any(map(Path.is_file, _weights_in(folder)))
     with written_folder(folder) as new:
         if format == "huggingface":
             write_exported(model, new, precision)
@@ -108,11 +109,15 @@ def export(
         else:
             _write_backbone(model, format, precision, new)
         of_another = [folder / name for name in _OF_A_MODEL if not (new / name).exists()]
-    for path in of_another:
+    for path in of_another if earlier and model.folder != folder else ():
         path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     logger.info("%s as %s, %.0f kB: %s", part, format, size / 1000, folder)
     return folder
+
+
+def _weights_in(folder: Path) -> tuple[Path, Path]:
+    return folder / WEIGHTS, folder / "model.onnx"
 
 
 def _write_backbone(model: Model, format: str, precision: str, folder: Path) -> None:

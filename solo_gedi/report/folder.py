@@ -81,8 +81,10 @@ def conclude(
         return figures, _metrics(subject, findings, list(figures), {})
     with alone_in(folder, ".evaluation.lock"):  # another evaluation may end at the same time
         earlier = _earlier(folder, subject.model)
-        # The numbers first, should a signal end the drawing.
-        write_json(folder / METRICS, _metrics(subject, findings, [], earlier))
+        # The numbers first, should something end the drawing.
+        numbers = _metrics(subject, findings, [], earlier)
+        unfinished = {"status": "interrupted", "reason": "its pictures were not drawn"}
+        write_json(folder / METRICS, {**numbers, **unfinished})
         figures, parts = _shown(findings, folder)
         metrics = _metrics(subject, findings, list(figures), earlier)
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from solo_gedi import training
 from solo_gedi.comparison.cell import cell
-from solo_gedi.errors import ConfigError, Interrupted
+from solo_gedi.errors import GEDIError, Interrupted
 
 SMALL = ["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2", "seed=3"]
 
@@ -48,6 +48,22 @@ def test_a_cell_is_pretrained_once_and_evaluated_as_told(tmp_path, monkeypatch):
         cell("my cell", "digits/gedi_nogen", overrides=[*SMALL, "seed=4"], tasks="knn")
 
 
+def test_a_training_that_ended_is_not_done_again_whatever_came_after(monkeypatch):
+    """As where a benchmark is stopped while the reference is measured."""
+    done = training.pretrain
+
+    def killed(cfg):
+        done(cfg)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "pretrain", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cell("out", "digits/gedi_nogen", overrides=SMALL, tasks="triad")
+    monkeypatch.setattr(training, "pretrain", lambda cfg: pytest.fail("trained again"))
+    assert cell("out", "digits/gedi_nogen", overrides=SMALL, tasks="triad")["status"] == "finished"
+
+
 def test_the_seconds_of_a_resumed_training_are_not_those_of_the_training(tmp_path):
     short = ("+max_time=00:00:00:00", *SMALL)
     with pytest.raises(Interrupted, match="max_time=.* is up: the same again goes on"):
@@ -65,7 +81,7 @@ def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):
     with pytest.raises(Interrupted) as ended:
         cell("out", "digits/gedi_nogen")
     assert ended.value.signal == signal.SIGTERM
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cell.json"]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +91,10 @@ def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):
         ({"tasks": "cooking"}, "--tasks has 'cooking'"),
         ({"overrides": ["max_epochs=x"]}, "max_epochs must be"),
         ({"overrides": ["foo=3"]}, "Could not override 'foo'"),
+        ({"overrides": ["data.train_path=x"]}, "data.train_path and data.val_path of digits name"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(arguments, message, tmp_path):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(GEDIError, match=message):
         cell("out", **{"config": "digits/gedi", **arguments})
     assert not list(tmp_path.iterdir())

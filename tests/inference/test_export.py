@@ -56,6 +56,19 @@ def test_nothing_of_an_earlier_model_is_taken_for_this_ones(trained):
     assert {path.name for path in Path("out").iterdir()} == {"config.json", "model.safetensors"}
 
 
+def test_files_that_no_export_has_left_stay(trained):
+    Path("mine").mkdir()
+    for name in ("README.md", "metrics.json"):
+        Path("mine", name).write_text("{}")
+    export(trained("gedi"), "mine", part="backbone", format="state_dict", overwrite=True)
+    assert Path("mine", "README.md").read_text() == Path("mine", "metrics.json").read_text() == "{}"
+    model = load(export(trained("gedi"), "out"))
+    sg.evaluate(model, "knn")
+    export(model, "out", precision="fp16", overwrite=True)  # over itself
+    assert "| knn | accuracy |" in Path("out", "README.md").read_text()
+    assert Path("out", "metrics.json").exists()
+
+
 def test_the_folder_of_a_run_is_not_exported_into(trained_copy):
     folder = trained_copy("gedi")
     before = sorted(folder.iterdir())

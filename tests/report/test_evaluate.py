@@ -16,7 +16,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
-from solo_gedi import training
+from solo_gedi import hosts, training
 from solo_gedi.cli import main
 from solo_gedi.data import images
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, Interrupted
@@ -410,6 +410,17 @@ class TestEarlyEnd:
         assert {row["task"] for row in result.metrics["results"]} == {"triad", "linear", "ood"}
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_in_the_probes_validation_keeps_what_is_done(self, run, monkeypatch, number):
+        def killed(self, *_):
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(hosts.LinearModel, "validation_step", killed)
+        with pytest.raises(Interrupted) as ended:
+            evaluate(run, "triad,linear", overrides=["probe.max_epochs=1"])
+        assert ended.value.signal == number
+        assert {row["task"] for row in written(run)["results"]} == {"triad"}
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_in_any_task_keeps_what_is_done(self, run, monkeypatch, number):
         def killed(subject):
             os.kill(os.getpid(), number)
@@ -447,6 +458,7 @@ class TestEarlyEnd:
         with pytest.raises(KeyboardInterrupt):
             evaluate(run, "triad,ood", ood="uniform")
         assert {row["task"] for row in written(run)["results"]} == {"triad", "ood"}
+        assert written(run)["status"] == "interrupted"
 
     def test_where_nothing_is_done_nothing_is_written(self, run, monkeypatch):
         def killed(subject):

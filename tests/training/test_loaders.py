@@ -326,7 +326,9 @@ def test_without_a_validation_path_a_hosts_data_are_looked_for_nowhere_else(monk
     monkeypatch.setattr(splits, "loader_of", lambda images, cfg, **_: images)
     cfg = shipped("cifar/gedi", f"data.train_path={tmp_path}", "data.val_path=null")
     assert loaders.plain_loader(cfg, train=True).transform is not None
-    assert asked == [(str(tmp_path), str(tmp_path))]
+    cfg.data.train_path, cfg.data.val_path = None, str(tmp_path)  # as of an exported model
+    assert loaders.plain_loader(cfg, train=False).transform is not None
+    assert asked == [(str(tmp_path), str(tmp_path))] * 2
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 60), (48, 48)])

@@ -147,12 +147,12 @@ def test_a_fast_run_leaves_nothing_to_resume(load_config):
 
 
 def test_an_epoch_of_a_fixed_number_of_batches_is_not_shared_out_anew():
-    for limit, expected in ((1000, 600), (1.0, 1200)):
+    for limit, batches, expected in ((1000, 1000, 600), (1000, 700, 1200), (1.0, 700, 1200)):
         place = {"current": {"ready": 600, "completed": 600}}
         epoch = {"current": {"ready": 1, "processed": 0}}
         loops = {"fit_loop": {"epoch_loop.batch_progress": place, "epoch_progress": epoch}}
         trainer = SimpleNamespace(world_size=1, limit_train_batches=limit)
-        state = {"processes": 2, "loops": loops}
+        state = {"processes": 2, "loops": loops, "batches_per_epoch": batches}
         Checkpointer(None, None).on_load_checkpoint(trainer, None, state)
         assert place["current"] == {"ready": expected, "completed": expected}
 

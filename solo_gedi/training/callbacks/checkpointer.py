@@ -139,7 +139,7 @@ class Checkpointer(Callback):
         Unless each of them has as many batches as before, as of the toy sets.
         """
         before, now = checkpoint.get("processes", trainer.world_size), trainer.world_size
-        if isinstance(trainer.limit_train_batches, int):
+        if checkpoint.get("batches_per_epoch") == trainer.limit_train_batches:
             return
         of_batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         of_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]

@@ -164,9 +164,10 @@ def _fixed_points(cfg: DictConfig, seed: int) -> DataLoader:
 def _of_host(cfg: DictConfig, train: Transform, val: Transform) -> tuple[Any, Any]:
     """Training and validation images that solo-learn reads, with a transform for each."""
     whole = whole_of(cfg)
-    if whole.data.val_path is None:  # solo-learn would look, and download, at a place of its own
-        whole.data.val_path = whole.data.train_path
-    of_train, of_val = reading(lambda: hosts.labelled_images(whole), cfg)
+    # Where there is none, solo-learn would look, and download, at a place of its own.
+    whole.data.train_path = whole.data.train_path or whole.data.val_path
+    whole.data.val_path = whole.data.val_path or whole.data.train_path
+    of_train, of_val = reading(lambda: hosts.labelled_images(whole), whole)
     of_train.transform, of_val.transform = train, val
     return part_of(cfg, of_train), of_val
 
