@@ -61,7 +61,8 @@ def test_killed_suite_goes_on_to_the_same_tables(monkeypatch, tmp_path):
         for dataset in ("moons", "circles")
     )
     for _ in range(1200):
-        if first.exists() or suite.poll() is not None:
+        finished = first.exists() and '"status": "finished"' in first.read_text()
+        if finished or suite.poll() is not None:
             break
         time.sleep(0.1)
     suite.send_signal(signal.SIGKILL)
