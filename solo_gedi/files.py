@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from solo_gedi.errors import ConfigError
 
@@ -79,9 +79,18 @@ def alone_in(folder: Path, name: str) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            with suppress(OSError):  # of systems that remove nothing that is open
-                Path(lock.lock_file).unlink()
-            lock.release()
+            release(lock)
+
+
+def release(lock: BaseFileLock) -> None:
+    """Give a lock back, with nothing left of it.
+
+    Args:
+        lock: that this process has.
+    """
+    with suppress(OSError):  # of systems that remove nothing that is open
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def check_output(path: Path, setting: str, overwrite: bool, *, folder: bool = False) -> None:

@@ -105,8 +105,7 @@ def run(
     joblib, running = _import("joblib"), _Running()
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     threads = os.environ.get("OMP_NUM_THREADS", threads)
-    # In a job the queue has dealt out cores and GPUs.
-    environment = {"OMP_NUM_THREADS": threads} if executor is None else IN_A_JOB
+    environment = {"OMP_NUM_THREADS": threads}  # not in a job, where the queue deals out cores
     gpus: SimpleQueue[str] = SimpleQueue()
     if executor is None and jobs > 1:
         for _, gpu in zip(range(jobs), itertools.cycle(_gpus())):
@@ -115,7 +114,7 @@ def run(
 
     def work(cell: Cell) -> tuple[Cell, float]:
         if executor is not None:
-            return _in_a_job(cell, executor, environment, running)
+            return _in_a_job(cell, executor, running)
         if not dealt:
             return run_cell(cell, environment, running)
         gpu = gpus.get()
@@ -132,13 +131,11 @@ def run(
         running.stop()
 
 
-def _in_a_job(
-    cell: Cell, executor: Any, environment: dict[str, str], running: "_Running"
-) -> tuple[Cell, float]:
+def _in_a_job(cell: Cell, executor: Any, running: "_Running") -> tuple[Cell, float]:
     """Hand a cell to a queue, and wait for it."""
     start = time.perf_counter()
     try:
-        submitted = executor.submit(_QueuedCell(), cell, environment)
+        submitted = executor.submit(_QueuedCell(), cell, IN_A_JOB)
     except RuntimeError as error:  # no such partition, no time that long, ...
         raise ConfigError(f"--cluster=slurm refuses {cell}: {error}") from error
     with running.holding(submitted, submitted.cancel) as job:

@@ -129,12 +129,8 @@ RULES: dict[str, Rule] = {
         (
             *("auto_resume.enabled", "checkpoint.enabled", "checkpoint.keep_prev"),
             *("data.no_labels", "debug_augmentations", "enable_model_summary"),
-            *(
-                "detect_anomaly",
-                "enable_progress_bar",
-                "knn_eval.enabled",
-                "optimizer.exclude_bias_n_norm_wd",
-            ),
+            *("detect_anomaly", "enable_progress_bar", "knn_eval.enabled"),
+            "optimizer.exclude_bias_n_norm_wd",
             *("performance.disable_channel_last", "sync_batchnorm", "wandb.enabled"),
             "wandb.offline",
         ),

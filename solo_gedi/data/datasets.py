@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torchvision.datasets import KMNIST, MNIST, SVHN, FashionMNIST
 
 from solo_gedi.core.processes import rank
 from solo_gedi.errors import DataError, MissingPackageError
-from solo_gedi.files import alone_in
+from solo_gedi.files import alone_in, given_path
 
 Transform = Callable[[Any], Any]
 
@@ -106,7 +105,7 @@ class Digits(Dataset):
 
 def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset:
     """SVHN's train or test split (not "extra"), downloaded by torchvision where it is missing."""
-    folder = Path(path).expanduser()
+    folder = given_path(path)
     try:
         with alone_in(folder, DOWNLOAD):
             return SVHN(folder, "train" if train else "test", transform, download=True)
@@ -126,7 +125,7 @@ def _like_mnist(kind: type[MNIST]) -> Callable[..., Dataset]:
     """
 
     def images(path: str, train: bool, transform: Transform | None = None) -> Dataset:
-        folder = Path(path).expanduser()
+        folder = given_path(path)
         try:
             with alone_in(folder, DOWNLOAD):
                 return kind(folder, train, transform, download=True)

@@ -97,7 +97,8 @@ def export(
     if format == "onnx":
         _onnx_packages()
     model = model if isinstance(model, Model) else load(model)
-    earlier = (folder / CONFIG).is_file() and any(map(Path.is_file, _weights_in(folder)))
+    weights = (folder / WEIGHTS, folder / "model.onnx")
+    earlier = (folder / CONFIG).is_file() and any(map(Path.is_file, weights))
     with written_folder(folder) as new:
         if format == "huggingface":
             write_exported(model, new, precision)
@@ -114,10 +115,6 @@ def export(
     size = sum(path.stat().st_size for path in folder.iterdir())
     logger.info("%s as %s, %.0f kB: %s", part, format, size / 1000, folder)
     return folder
-
-
-def _weights_in(folder: Path) -> tuple[Path, Path]:
-    return folder / WEIGHTS, folder / "model.onnx"
 
 
 def _write_backbone(model: Model, format: str, precision: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def environment(device: Any) -> dict[str, str]:
     return found
 
 
+@cache
 def _commit() -> str:
     """The checkout's commit, marked where files have changed since; empty outside of one."""
     root = Path(__file__).parents[2]

@@ -139,8 +139,7 @@ def _own_images(model: Model, limit: int) -> tuple[str, Iterator[_Batch]]:
     with TemporaryDirectory() as scratch:
         subject = subject_of(model, Options(), Path(scratch))
     loader: Any = subject.loader(train=subject.on_training, limit=limit)
-    total = len(loader.dataset)
-    numbers = iter(_chosen(total, limit))  # as the loader chooses
+    numbers = iter(loader.sampler)
 
     def batches() -> Iterator[_Batch]:
         for x, labels in loader:
@@ -148,7 +147,8 @@ def _own_images(model: Model, limit: int) -> tuple[str, Iterator[_Batch]]:
             texts = [classes[y] if classes else "" for y in labels.tolist()]
             yield x, [f"{subject.split} {k}" for k in islice(numbers, len(x))], texts
 
-    return f"{total:,} images of {subject.cfg.data.dataset} ({subject.split})", batches()
+    what = f"{len(loader.dataset):,} images of {subject.cfg.data.dataset} ({subject.split})"
+    return what, batches()
 
 
 def _look(model: Model, batches: Iterable[_Batch]) -> _Seen:

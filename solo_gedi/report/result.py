@@ -144,7 +144,6 @@ def evaluate(
         folder = subject.folder if write else None
         if folder is not None:
             check_folder(folder, "the run's folder" if place is None else "--out")
-        if folder is not None:
             check_same_model(folder, subject, given=place is not None)
         findings = Findings()
         try:

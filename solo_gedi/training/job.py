@@ -21,7 +21,7 @@ from solo_gedi.core import checkpoints
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import class_folders, spec_of
 from solo_gedi.errors import ConfigError, DivergenceError, GEDIError
-from solo_gedi.files import check_folder
+from solo_gedi.files import check_folder, release
 from solo_gedi.training.callbacks import (
     AtomicCheckpointIO,
     Checkpointer,
@@ -34,7 +34,7 @@ from solo_gedi.training.callbacks import (
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.training.launch import decide_once, forget, said_once
 from solo_gedi.training.loaders import TrainingLoader
-from solo_gedi.training.lock import lock_folder, new_folder, release
+from solo_gedi.training.lock import lock_folder, new_folder
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
 from solo_gedi.training.refusals import refusals

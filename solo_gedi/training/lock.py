@@ -1,6 +1,5 @@
 """A run's folder belongs to one run at a time."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -23,17 +22,6 @@ def lock_folder(folder: Path) -> BaseFileLock | None:
         return _acquired(FileLock(folder / ".lock"))
     except OSError:  # of a file system that has none: a file that names the process
         return _acquired(SoftFileLock(folder / ".process.lock"))
-
-
-def release(lock: BaseFileLock) -> None:
-    """Give a folder back, with nothing of the lock left in it.
-
-    Args:
-        lock: as `lock_folder` gave it.
-    """
-    with suppress(OSError):  # of systems that remove nothing that is open
-        Path(lock.lock_file).unlink()
-    lock.release()
 
 
 def _acquired(lock: BaseFileLock) -> BaseFileLock | None:

@@ -11,6 +11,7 @@ import pytest
 
 from solo_gedi.core import checkpoints
 from solo_gedi.errors import ConfigError
+from solo_gedi.files import release
 from solo_gedi.training import job, lock, pretrain
 from solo_gedi.training.callbacks import GracefulStop
 
@@ -97,5 +98,5 @@ def test_where_the_file_system_locks_nothing_a_file_names_the_process(tmp_path, 
     monkeypatch.setattr(lock, "PATIENCE", 10)
     own = lock.lock_folder(tmp_path)
     assert own is not None
-    lock.release(own)
+    release(own)
     assert [*tmp_path.iterdir()] == []

@@ -15,7 +15,7 @@ from solo_gedi.core.processes import get_logger
 from solo_gedi.data import DOWNLOAD, FolderImages, FreshPoints, class_folders, spec_of
 from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import ConfigError, DataError, reason
-from solo_gedi.files import alone_in
+from solo_gedi.files import alone_in, given_path
 from solo_gedi.training.loaders.batches import ENDLESS, TrainingLoader, WorkersLoader
 from solo_gedi.training.strategy import num_processes
 
@@ -134,7 +134,7 @@ def reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
     try:
         if spec_of(cfg.data.dataset).has_class_folders:
             return make()
-        with alone_in(Path(cfg.data.train_path), DOWNLOAD):
+        with alone_in(given_path(cfg.data.train_path), DOWNLOAD):
             return make()
     except (OSError, RuntimeError) as error:
         data = cfg.data
