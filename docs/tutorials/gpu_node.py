@@ -34,8 +34,8 @@ torch.cuda.is_available()
 # %% [markdown]
 # ## Start, and stop it half way
 #
-# The run gets the signal that Slurm sends, as soon as the first checkpoint is there. It ends after
-# the step that it is in, and saves in the middle of the epoch.
+# The run gets a signal, as Slurm would send it, as soon as the first checkpoint is there. It ends
+# after the step that it is in, and saves in the middle of the epoch.
 
 # %%
 command = [

@@ -15,8 +15,8 @@ from solo_gedi.methods import GEDI
 # %% [markdown]
 # ## Write the term
 #
-# Write a loss as a pure function of tensors, and say its shapes, its range and its unit. Try it on
-# cases that you can work out by hand.
+# Write a loss as a pure function of tensors, and document its shapes, its range and its unit. Try
+# it on cases that you can work out by hand.
 
 
 # %%
@@ -77,6 +77,6 @@ round(run.metrics["train_decision_loss"], 3)
 #
 # ## Make it a part of the package
 #
-# A term that others should have belongs into `solo_gedi/core/losses.py` with its weight in
+# A term that others should have belongs in `solo_gedi/core/losses.py` with its weight in
 # `GEDIObjective`, its key in `method_kwargs`, and a test against an independent reference.
 # `CONTRIBUTING.md` has the list.

@@ -28,8 +28,9 @@ for i in range(200):
 # %% [markdown]
 # ## Cluster
 #
-# `predict` takes files, folders and globs. It gives one row an image. `gedi-digits` is a model of
-# 8x8 digits that comes with the package; [further down](#train-on-the-folder) you train your own.
+# `predict` takes files, folders and globs. It returns one row per image. `gedi-digits` is a model
+# of 8x8 digits that comes with the package; [further down](#train-on-the-folder) you train your
+# own.
 
 # %%
 model = sg.load("gedi-digits")
@@ -113,5 +114,5 @@ own = sg.load(run)
 own
 
 # %% [markdown]
-# `own` is used as `model` above. How many clusters to ask for is
+# Use `own` wherever `model` stands above. How many clusters to ask for is
 # [a question of its own](../how-to/number-of-clusters.md).

@@ -46,6 +46,14 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} ({self.prog} --help)")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The module's text as it stands; of options the numbers and words that they default to."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        word = isinstance(action.default, int | str) and action.default is not False
+        return super()._get_help_string(action) if word else action.help
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script.
 
@@ -120,7 +128,7 @@ def parser_of(command: str) -> Parser:
     parser = Parser(
         f"solo-gedi {command}",
         description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     module.add_arguments(parser)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("suite", choices=SUITES)
     add("--methods", default=(), metavar="NAME,...", help="all if not given")
-    add("--seeds", type=_seeds, default=5, help="how many, or which: 5, or 0,1,2, or 3,")
+    add("--seeds", type=_seeds, default=5, help="how many, or which: 0,1,2, or one alone as 3,")
     add("--jobs", type=int, default=2, help="cells at once on this machine")
     add("--out", metavar="FOLDER", help="folder of the results (default: runs/SUITE)")
     add(

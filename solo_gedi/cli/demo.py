@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", default="runs/demo", metavar="FOLDER", help="folder of the results")
     add("--epochs", type=int, help="shorten pretraining and probes, for a try")
-    add("--seed", type=int, help="another than the configs'")
+    add("--seed", type=int, help="the configs' own if not given")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -45,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=("uniform", "shuffled"),
         metavar="NAME[:PATH],...",
         help="out-of-distribution sets: data sets of solo-learn or solo-gedi, custom:FOLDER, or, "
-        "generated, uniform (noise) and shuffled (the test images with shuffled pixels)",
+        "generated, uniform (noise) and shuffled (the test images with shuffled pixels); these two "
+        "if not given",
     )
     add(
         "--linear-config",

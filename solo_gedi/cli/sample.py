@@ -12,7 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a checkpoint, a run's or an exported folder, or a shipped model's name")
     add("--out", metavar="FOLDER", required=True, help="where the files go")
-    add("--num", type=int, default=64, help="how many; of images to start from, at most")
+    add(
+        "--num",
+        type=int,
+        default=64,
+        help="how many; with --start IMAGES, at most how many of them",
+    )
     add("--steps", type=int, default=500, help="SGLD steps")
     add(
         "--start",

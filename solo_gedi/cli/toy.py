@@ -13,7 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", help="where the results go: FOLDER/seed=K")
     add("config", help="a shipped config, such as toy/gedi, or a yaml file")
-    add("--seeds", type=numbers, default=(0, 1, 2, 3, 4), metavar="K,...", help="one network each")
+    add(
+        "--seeds",
+        type=numbers,
+        default=(0, 1, 2, 3, 4),
+        metavar="K,...",
+        help="one network each; 0,1,2,3,4 if not given",
+    )
     add_options(parser)
     parser.set_defaults(tasks=("clustering", "triad", "samples"))
     add("overrides", nargs="*", metavar="key=value", help="changes the config")
