@@ -65,6 +65,10 @@ class Interrupted(GEDIError):
         self.signal = number
         super().__init__(message or f"interrupted by {signal.Signals(number).name}")
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
+        """So that it passes between processes."""
+        return type(self), (self.signal, str(self))
+
 
 def reason(error: BaseException) -> str:
     """The first line of another library's error, to be given as the reason of ours."""

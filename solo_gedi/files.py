@@ -10,22 +10,32 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, reason
 
 
 def given_path(path: str | Path) -> Path:
-    """A path that a user gives; `~` is the home folder, as a shell has it."""
-    return Path(path).expanduser()
+    """A path that a user gives; `~` is the home folder, as a shell has it.
+
+    Raises:
+        ConfigError: for the home of a user who does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {reason(error)}") from error
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """A place beside a file's, for what is renamed to it at the end, unless an error comes."""
-    # A leading dot and another suffix: no search takes the unfinished file for a finished one.
-    partial = path.with_name(f".{path.name}.partial")
+    # A leading dot and another suffix: no search takes the unfinished file for a finished one. The
+    # process's number: another that writes the same file has a place of its own.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())  # else a machine that stops may leave the name alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -105,12 +115,13 @@ def check_output(path: Path, setting: str, overwrite: bool, *, folder: bool = Fa
     Raises:
         ConfigError: if it exists, but for an empty folder, or cannot be written.
     """
-    if folder and path.exists() and not path.is_dir():
+    # os.path's: they say False, and not PermissionError, where nothing may be looked at.
+    is_folder, exists = os.path.isdir(path), os.path.exists(path)
+    if folder and exists and not is_folder:
         raise ConfigError(f"{setting}={path} is no folder: give another name")
-    taken = any(path.iterdir()) if path.is_dir() else path.exists()
-    if taken and not overwrite:
+    check_folder(path if is_folder else path.parent, setting)
+    if (any(path.iterdir()) if is_folder else exists) and not overwrite:
         raise ConfigError(f"{setting}={path} exists: give another name, or --overwrite it")
-    check_folder(path if path.is_dir() else path.parent, setting)
 
 
 def check_folder(folder: Path, setting: str) -> None:
@@ -123,7 +134,7 @@ def check_folder(folder: Path, setting: str) -> None:
     Raises:
         ConfigError: if it, or what is there of its parents, is no folder or read-only.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     try:
         with TemporaryDirectory(dir=there):
             pass

@@ -1,6 +1,7 @@
 """Finding and reading checkpoints; only tensors and plain values are loaded."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def read(path: str | Path) -> dict[str, Any]:
         ...     read(path)["epoch"]
         0
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # False too where nothing may be looked at
         raise CheckpointError(f"checkpoint {path} does not exist (from {Path.cwd()})")
     if Path(path).suffix == ".safetensors":
         raise CheckpointError(
@@ -196,26 +197,29 @@ def of_run(path: str | Path) -> Path:
     """The checkpoint that a path stands for.
 
     Args:
-        path: of the checkpoint, its run's folder or its benchmark cell's folder.
+        path: of the checkpoint, its run's folder, or a folder around it, as of a benchmark's cell.
 
     Returns:
         The file, which need not exist if `path` is no folder.
 
     Raises:
-        CheckpointError: if a folder holds none.
+        CheckpointError: if a folder holds none, or several runs.
 
     Example:
         >>> of_run("runs/gedi-ep=7.ckpt").name
         'gedi-ep=7.ckpt'
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
-    in_cell = [found for run in path.glob("*/*/") if (found := last(run))]
-    found = last(path) or (in_cell[0] if len(in_cell) == 1 else None)
-    if found is None:
+    if own := last(path):
+        return own
+    within = [found for depth in ("*/", "*/*/") for run in path.glob(depth) if (found := last(run))]
+    if len(within) > 1:
+        raise CheckpointError(f"{path} holds {len(within)} runs: name one, as {within[0].parent}")
+    if not within:
         raise CheckpointError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
-    return found
+    return within[0]
 
 
 def last(folder: Path) -> Path | None:

@@ -2,8 +2,11 @@
 
 import math
 import os
+from pathlib import Path
 
 import torch
+
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # Linux's limit of this group of processes
 
 
 def room(device: torch.device) -> int | None:
@@ -11,7 +14,7 @@ def room(device: torch.device) -> int | None:
 
     Args:
         device: a GPU, where others' memory counts as taken; or the CPU, whose whole memory counts,
-            since a system gives up caches for a program.
+            or what its container may have, since a system gives up caches for a program.
 
     Example:
         >>> room(torch.device("meta")) is None
@@ -21,7 +24,9 @@ def room(device: torch.device) -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = _CONTAINER.read_text().strip() if _CONTAINER.is_file() else "max"
+        return min(whole, int(limit)) if limit.isdecimal() else whole
     return None
 
 
@@ -35,8 +40,8 @@ def in_words(size: float) -> str:
         >>> in_words(51200), in_words(1.5 * 2**30)
         ('50 KiB', '1.5 GiB')
     """
-    power = min(3, int(math.log(max(1, size), 1000)))
-    return f"{size / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
+    power = min(4, int(math.log(max(1, size), 1000)))
+    return f"{size / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
 def best_device() -> torch.device:

@@ -1,6 +1,7 @@
 """A classifier read as an energy-based model: p(x) sums its exponentiated logits (Eq. 6)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +63,14 @@ class EnergyHead(nn.Module):
             features: (n, h).
 
         Returns:
-            (n, c): f(features) / tau. In at least single precision, also under autocast: the
-            losses compare energies whose difference is small beside their size.
+            (n, c): f(features) / tau. The last layer is in the precision of its weights, also
+            under autocast: the losses compare energies whose difference is small beside their size.
         """
-        logits: Tensor = self.layers(features)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
+        last: Any = self.layers[-1]
+        hidden = self.layers[:-1](features)
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = last(hidden.to(last.weight.dtype))
+        return logits / self.temperature
 
 
 def log_density(logits: Tensor) -> Tensor:

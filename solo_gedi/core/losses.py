@@ -72,7 +72,9 @@ def prior_loss(
         25.0
     """
     log_q = _log_mean_prediction(logits, gather_distributed)
-    return -log_q.mean() if prior is None else -(prior.to(log_q) * log_q).sum()
+    if prior is None:
+        return -log_q.mean()
+    return -(prior.to(log_q, non_blocking=True) * log_q).sum()
 
 
 def energy_l2(data_log_density: Tensor, sample_log_density: Tensor) -> Tensor:

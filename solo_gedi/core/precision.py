@@ -68,7 +68,7 @@ def gradient_cosine(
 
 
 def choose_precision(
-    log_density_fn: LogDensity, x: Tensor, run: Callable[[str], object] | None = None
+    log_density_fn: LogDensity, x: Tensor, run: Callable[[str], object]
 ) -> tuple[str, str]:
     """Measure which precision the sampler should run in.
 
@@ -78,24 +78,26 @@ def choose_precision(
     Args:
         log_density_fn: (n, ...) -> (n,), log p up to a constant.
         x: (n, ...) points to measure at, on the device to measure.
-        run: what is timed, called with "fp32" or "bf16"; one `input_gradient` when None.
+        run: what is timed, called with "fp32" or "bf16".
 
     Returns:
         "fp32" or "bf16", and the reason as a phrase.
 
     Example:
-        >>> precision, reason = choose_precision(lambda x: -x.square().sum(1), torch.ones(4, 2))
+        >>> x = torch.ones(4, 2)
+        >>> def log_p(x):
+        ...     return -x.square().sum(1)
+        >>> def run(precision):
+        ...     with network_precision(x.device, DTYPES[precision]):
+        ...         input_gradient(log_p, x)
+        >>> precision, reason = choose_precision(log_p, x, run)
         >>> precision in DTYPES
         True
     """
     if not has_bf16(x.device):
         return "fp32", "this processor has no bf16"
 
-    def one_gradient(name: str) -> None:
-        with network_precision(x.device, DTYPES[name]):
-            input_gradient(log_density_fn, x)
-
-    speedup = _speedup(run or one_gradient, x.device)
+    speedup = _speedup(run, x.device)
     cosine = gradient_cosine(log_density_fn, x)
     chosen = "bf16" if speedup >= MIN_SPEEDUP and cosine >= MIN_COSINE else "fp32"
     return chosen, f"bf16 is {speedup:.2f} times as fast, cosine of the gradients {cosine:.4f}"

@@ -2,13 +2,12 @@
 
 import logging
 import os
+from functools import cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-_HOSTS: dict[Any, Any] = {}
 
 
 def distributed() -> bool:
@@ -107,11 +106,12 @@ def gather_to_first(tensor: Tensor) -> list[Tensor]:
 def _hosts() -> Any:
     """All processes, as a group that talks from host to host."""
     world = dist.group.WORLD
-    if dist.get_backend(world) == "gloo":
-        return world
-    if world not in _HOSTS:
-        _HOSTS[world] = dist.new_group(backend="gloo")
-    return _HOSTS[world]
+    return world if dist.get_backend(world) == "gloo" else _gloo(world)
+
+
+@cache
+def _gloo(world: Any) -> Any:
+    return dist.new_group(backend="gloo")
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -125,8 +125,7 @@ def get_logger(name: str) -> logging.Logger:
         'solo_gedi.example'
     """
     logger = logging.getLogger(name)
-    if _first not in logger.filters:
-        logger.addFilter(_first)
+    logger.addFilter(_first)
     return logger
 
 

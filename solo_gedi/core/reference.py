@@ -122,7 +122,7 @@ def read_reference(checkpoint: Path, epochs: float) -> Reference | None:
         if found["checkpoint"] != checkpoint.name or not math.isclose(found["epochs"], epochs):
             return None
         return Reference(tuple(map(float, found["log_density"])), int(found["images"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is broken ({reason(error)}): without it, `solo-gedi evaluate` writes it anew"
         ) from error

@@ -143,7 +143,8 @@ class ReplayBuffer:
         """`chains`, on the CPU, and the `generator`'s state; tensors and builtins only."""
         generator = None if self.generator is None else self.generator.get_state()
         # On the CPU, or other processes would read these chains onto this one's GPU.
-        return {"chains": self.chains.cpu(), "generator": generator, "device": self.device.type}
+        chains = self.chains.to("cpu", copy=True)
+        return {"chains": chains, "generator": generator, "device": self.device.type}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore saved chains; and the randomness, if saved on the same kind of device.
@@ -154,14 +155,17 @@ class ReplayBuffer:
         Raises:
             ValueError: if the saved buffer has another size or sample shape.
         """
-        saved, own = tuple(state["chains"].shape), tuple(self.chains.shape)
-        if saved != own:
-            raise ValueError(f"the saved replay buffer has shape {saved}, this one {own}")
+        self._check(state)
         with torch.inference_mode(False):
             self.chains.copy_(state["chains"])
         generator, same_device = state["generator"], state["device"] == self.device.type
         if self.generator is not None and generator is not None and same_device:
             self.generator.set_state(generator.cpu())
+
+    def _check(self, state: dict[str, Any]) -> None:
+        saved, own = tuple(state["chains"].shape), tuple(self.chains.shape)
+        if saved != own:
+            raise ValueError(f"the saved replay buffer has shape {saved}, this one {own}")
 
     def load_state_dicts(
         self, states: Sequence[dict[str, Any]], process: int = 0, processes: int = 1
@@ -179,6 +183,8 @@ class ReplayBuffer:
         Raises:
             ValueError: if a saved buffer has another size or sample shape.
         """
+        for state in states:
+            self._check(state)
         if len(states) == processes:
             self.load_state_dict(states[process])
         elif states:

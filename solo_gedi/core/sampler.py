@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from solo_gedi.core.cuda_graph import GraphedLoop, Loop
 from solo_gedi.core.energy import InputGradient, LogDensity, compiled_gradient
-from solo_gedi.core.precision import DTYPES, choose_precision
+from solo_gedi.core.precision import DTYPES, choose_precision, has_bf16
 from solo_gedi.core.processes import gather, get_logger
 from solo_gedi.core.replay_buffer import ReplayBuffer, to_device
 from solo_gedi.core.sgld import chain_norms, constant_weights, sample_sgld
@@ -255,7 +255,9 @@ class Sampler:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue as the saved sampler would; a precision that the settings name stays.
+        """Continue as the saved sampler would, but for a precision that the settings name.
+
+        One that `auto` has chosen elsewhere is measured anew on a processor without it.
 
         Args:
             state: of `state_dict`. Without a `buffer` the chains stay as they are.
@@ -265,7 +267,8 @@ class Sampler:
         """
         if "buffer" in state:
             self.buffer.load_state_dict(state["buffer"])
-        if self.settings.precision == "auto":
+        can = state["precision"] != "bf16" or has_bf16(self.device)
+        if self.settings.precision == "auto" and can:
             self.precision = state["precision"]
         self.step_factor = state["step_factor"]
 

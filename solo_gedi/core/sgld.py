@@ -115,7 +115,7 @@ def chain_norms(grad: Tensor, chain_dims: int = 1) -> Tensor:
         >>> chain_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([5., 1.])
     """
-    norms: Tensor = torch.linalg.vector_norm(grad, dim=tuple(range(chain_dims, grad.dim())))
+    norms: Tensor = torch.linalg.vector_norm(grad.reshape(*grad.shape[:chain_dims], -1), dim=-1)
     return norms
 
 

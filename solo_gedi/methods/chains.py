@@ -78,7 +78,7 @@ class MethodWithChains(BaseMethod):
         """
         settings, space = self.sgld, self.sample_space
         home = torch.device(settings.buffer_device or like.device)
-        self._check_memory(4 * settings.buffer_size * like[0].numel(), home)
+        self._check_memory(like[0].nbytes * settings.buffer_size, home)
         generator = torch.Generator(home)
         # Far from the seeds of all processes' global streams, which are next to each other.
         generator.manual_seed(torch.initial_seed() % 2**32 + rank() + 2**40)
@@ -105,12 +105,16 @@ class MethodWithChains(BaseMethod):
     def _check_memory(self, needed: int, device: torch.device) -> None:
         size, free = self.sgld.buffer_size, room(device)
         taken = f"{in_words(needed)} on {device}"
+        problem = None
         if free is not None and needed > free:
             elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
-            raise ConfigError(
-                f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where "
-                f"{in_words(free)} are free; set a smaller one{elsewhere}"
+            problem = (
+                f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where there is "
+                f"room for {in_words(free)}; set a smaller one{elsewhere}"
             )
+        # Together, or the others would wait for the one that has no room.
+        for found in filter(None, gather(problem)):
+            raise ConfigError(found)
         logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -136,6 +140,7 @@ class MethodWithChains(BaseMethod):
         Raises:
             ConfigError: if the buffer had another size.
         """
+        self.sampler = None
         self._saved_sampler = saved_sampler(checkpoint)
         self._saved_buffers = checkpoint.get("replay_buffers", [])
         for saved in self._saved_buffers:

@@ -87,7 +87,7 @@ class GEDI(MethodWithChains):
                 f"weights.inv={kwargs.weights.inv}, not {large} large and {small} small ones"
             )
         # A view that no term needs is not looked at, not even by the online classifier. For
-        # solo-learn the views are one batch, in one pass, unless a layer would mix them.
+        # solo-learn the views are one batch, in one pass, unless the backbone would mix them.
         self.num_views = views
         self.num_large_crops = self.num_crops = views if self.mixes_batch else 1
 

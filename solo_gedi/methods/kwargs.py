@@ -15,6 +15,7 @@ logger = get_logger(__name__)
 
 # Weights of the terms that steady the generative one.
 STEADYING = ("energy_l2", "grad_penalty")
+_HALF = ("16-true", "bf16-true")
 
 
 @dataclass
@@ -94,6 +95,11 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
                 raise ConfigError(f"method_kwargs.{section}{name} must be finite, got {value}")
     if kwargs.num_clusters is None:
         kwargs.num_clusters = max(2, cfg.data.num_classes)
+    if str(cfg.get("precision")) in _HALF:
+        raise ConfigError(
+            f"precision={cfg.precision} would keep the chains in half precision, in which their "
+            "steps are lost: take bf16-mixed or 16-mixed"
+        )
     sgld, weights, prior = kwargs.sgld, kwargs.weights, kwargs.cluster_prior
     bounds = {
         "proj_hidden_dim": (kwargs.proj_hidden_dim >= 1, "at least 1"),
@@ -120,7 +126,9 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
         "sgld.reinit_prob": (0 <= sgld.reinit_prob <= 1, "in [0, 1]"),
         "sgld.buffer_size": (
             sgld.buffer_size >= (cfg.optimizer.batch_size if weights.gen else 1),
-            f"at least optimizer.batch_size={cfg.optimizer.batch_size}",
+            f"at least optimizer.batch_size={cfg.optimizer.batch_size}"
+            if weights.gen
+            else "at least 1",
         ),
         **{
             key: (limit is None or limit > 0, "above 0, or null")
@@ -146,7 +154,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
 
 
 def _reason(error: OmegaConfBaseException, defaults: MethodKwargs, key: str) -> str:
-    section, _, name = key.rpartition(".")
+    section, _, name = key.partition("[")[0].rpartition(".")  # of a list, its own key
     known = OmegaConf.structured(defaults)
     known = OmegaConf.select(known, section) if section else known
     if name and name not in known:

@@ -10,7 +10,7 @@ _datasets: set[str] = set()  # the names that `register` has added
 def register() -> None:
     """Add this package's methods, backbones and data sets to solo-learn.
 
-    A second call changes nothing. Warns before it replaces a method, backbone or data set of the
+    It may be called again. Warns before it replaces a method, backbone or data set of the
     same name that is not this package's.
 
     Raises:

@@ -136,7 +136,8 @@ def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
 
     with evaluation_mode(method.to(device)):
         if reference := measure_reference(log_p, run.config, device):
-            reference.write(run.folder, checkpoint.name, checkpoints.progress(checkpoint)[0])
+            epochs = checkpoints.epochs_of(checkpoints.read(checkpoint))
+            reference.write(run.folder, checkpoint.name, epochs)
     method.cpu()
 
 

@@ -24,9 +24,14 @@ def test_room_on_a_gpu_counts_what_torch_holds_and_does_not_use(monkeypatch):
     assert room(torch.device("cuda", 0)) == 130
 
 
-@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="this system does not say")
-def test_room_on_the_cpu_is_its_memory():
-    assert 2**28 < room(torch.device("cpu")) < 2**50
+@pytest.mark.parametrize(("limit", "expected"), [(None, 4000), ("max", 4000), ("300", 300)])
+def test_room_on_the_cpu_is_its_memory_or_its_containers(limit, expected, tmp_path, monkeypatch):
+    known = {"SC_PAGE_SIZE": 40, "SC_PHYS_PAGES": 100}
+    monkeypatch.setattr(os, "sysconf", known.get, raising=False)
+    monkeypatch.setattr("solo_gedi.core.devices._CONTAINER", tmp_path / "memory.max")
+    if limit:
+        (tmp_path / "memory.max").write_text(limit + "\n")
+    assert room(torch.device("cpu")) == expected
 
 
 class OnMPS(torch.Tensor):

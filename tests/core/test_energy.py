@@ -128,7 +128,9 @@ def test_input_gradient_of_stacked_networks_is_each_ones_own():
 def test_head_keeps_single_precision_under_autocast():
     head = EnergyHead(3, 4, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert head(torch.randn(5, 3)).dtype == torch.float32
+        logits = head(torch.randn(5, 3))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float()), "no rounded energies"
     assert head.double()(torch.randn(5, 3, dtype=torch.float64)).dtype == torch.float64
 
 

@@ -12,7 +12,7 @@ from solo_gedi.core import (
     log_density,
     sample_sgld,
 )
-from solo_gedi.core.precision import has_bf16, network_precision
+from solo_gedi.core.precision import DTYPES, has_bf16, network_precision
 
 
 @pytest.fixture
@@ -110,7 +110,13 @@ def slower(log_p, slow):
 )
 def test_chooses_what_is_faster_and_right(log_p, change, chosen, monkeypatch):
     monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: True)
-    precision, why = choose_precision(change(log_p), torch.ones(4, 8))
+    log_p, x = change(log_p), torch.ones(4, 8)
+
+    def run(name):
+        with network_precision(x.device, DTYPES[name]):
+            input_gradient(log_p, x)
+
+    precision, why = choose_precision(log_p, x, run)
     assert precision == chosen
     assert "times as fast" in why
 
@@ -124,13 +130,15 @@ def test_what_will_run_is_timed(log_p, monkeypatch):
         time.sleep(0.02 if name == "fp32" else 0)
 
     assert choose_precision(quick, torch.ones(4, 8), run)[0] == "bf16"
-    assert choose_precision(quick, torch.ones(4, 8))[0] == "fp32"
 
 
 def test_a_processor_without_bf16_is_not_measured(log_p, monkeypatch):
     monkeypatch.setattr("solo_gedi.core.precision.has_bf16", lambda device: False)
     monkeypatch.setattr("solo_gedi.core.precision.input_gradient", None)
-    assert choose_precision(log_p, torch.ones(4, 8)) == ("fp32", "this processor has no bf16")
+    assert choose_precision(log_p, torch.ones(4, 8), pytest.fail) == (
+        "fp32",
+        "this processor has no bf16",
+    )
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,25 @@ def test_a_saved_buffer_of_another_shape_is_refused(size, shape):
     assert torch.equal(buffer.chains, before)
 
 
+def test_chains_of_another_shape_are_not_dealt_out():
+    states = [random_buffer(10, (2,)).state_dict(), random_buffer(10, (1,)).state_dict()]
+    buffer = random_buffer(10, (2,))
+    before = buffer.chains.clone()
+    with pytest.raises(ValueError, match=r"shape \(10, 1\), this one \(10, 2\)"):
+        buffer.load_state_dicts(states)
+    assert torch.equal(buffer.chains, before)
+
+
+def test_a_state_stays_as_it_was_while_chains_move_on():
+    buffer = random_buffer()
+    before = buffer.chains.clone()
+    state = buffer.state_dict()
+    buffer.write(torch.arange(10), buffer.chains + 1)
+    assert torch.equal(state["chains"], before)
+    buffer.load_state_dict(state)
+    assert torch.equal(buffer.chains, before)
+
+
 def test_drawing_more_chains_than_there_are_is_refused():
     with pytest.raises(ValueError, match="11 different chains from a buffer of 10"):
         random_buffer().draw(11)

@@ -147,16 +147,18 @@ SOLO_LEARNS_OWN = {
 
 
 @pytest.mark.parametrize("backbone", [name for name in SOLO_LEARNS_OWN if name in hosts.BACKBONES])
-def test_backbones_of_torchvision_and_timm_are_those_of_solo_learn(load_config, backbone):
+@pytest.mark.parametrize("method", ["gedi", *(m for m in ("mae", "mocov3") if m in hosts.METHODS)])
+def test_backbones_of_torchvision_and_timm_are_those_of_solo_learn(load_config, backbone, method):
     from solo_gedi.backbones import build_backbone
 
     kwargs = SOLO_LEARNS_OWN[backbone]
     for dataset in ("cifar10", "custom"):
         cfg = load_config("gedi")
+        cfg.method = method
         cfg.backbone = {"name": backbone, "kwargs": kwargs}
         cfg.data.dataset = dataset
         theirs = hosts.build_backbone(hosts.BACKBONES, cfg).eval()
-        ours = build_backbone(backbone, kwargs, dataset=dataset).eval()
+        ours = build_backbone(backbone, kwargs, method=method, dataset=dataset).eval()
         ours.load_state_dict(theirs.state_dict())
         x = torch.randn(2, 3, 32, 32)
         with torch.no_grad():
@@ -207,6 +209,17 @@ def damaged(folder, damage):
         config["backbone"]["kwargs"]["width"] = 16
         args.write_text(json.dumps(config))
     return folder
+
+
+def test_a_folder_around_several_runs_is_not_guessed_from(trained_copy):
+    run = trained_copy("gedi")
+    around = Path("around")
+    shutil.copytree(run, around / "gedi" / "one")
+    assert load(around).num_clusters == load(around / "gedi").num_clusters == 10
+    shutil.copytree(run, around / "gedi" / "two")
+    for folder in (around, around / "gedi"):
+        with pytest.raises(CheckpointError, match=r"holds 2 runs: name one, as around/gedi/"):
+            load(folder)
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_restored_sampler_continues_with_its_step_size_bit_for_bit(build):
     assert restored.sgld == model.sgld == SGLDSettings(**model.cfg.method_kwargs.sgld)
 
 
-def test_a_checkpoint_of_the_first_version_is_understood(build):
+def test_a_checkpoint_of_the_first_version_is_understood(build, monkeypatch):
     """It counted the guard's messages, and had the sampler's precision as a key of its own."""
     model = build()
     model.training_step(batch(), 0)
@@ -275,9 +275,48 @@ def test_a_checkpoint_of_the_first_version_is_understood(build):
     checkpoint |= {"sampler_precision": "bf16", "callbacks": {"DivergenceGuard": guard}}
     restored = build()
     restored.on_load_checkpoint(checkpoint)
+    monkeypatch.setattr("solo_gedi.core.sampler.has_bf16", lambda device: True)
     restored.training_step(batch(), 0)
     assert restored.sampler.precision == "bf16"
     assert restored.sampler.step_size == restored.sgld.step_size / 4
+
+
+def test_a_method_that_has_trained_takes_a_checkpoints_chains(build):
+    model, saved = build(), {}
+    model.training_step(batch(), 0)
+    model.on_save_checkpoint(saved)
+    chains = saved["replay_buffers"][0]["chains"].clone()
+    model.sampler.scale_step(0.5)
+    model.training_step(batch(), 1)
+    model.on_load_checkpoint(saved)
+    model.training_step(batch(), 0)
+    assert (model.replay_buffer.chains == chains).flatten(1).all(1).sum() == 200 - 16
+    assert model.sampler.step_factor == 1
+
+
+def test_bf16_is_measured_anew_on_a_processor_without_it(build, monkeypatch):
+    model = build()
+    model.training_step(batch(), 0)
+    state = saved_state(model)
+    state["sampler"]["precision"] = "bf16"
+    for module in ("sampler", "precision"):
+        monkeypatch.setattr(f"solo_gedi.core.{module}.has_bf16", lambda device: False)
+    restored = build(method_kwargs={"sgld": {"precision": "auto"}})
+    restored.on_load_checkpoint(state)
+    restored.training_step(batch(), 0)
+    assert restored.sampler.precision == "fp32"
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_chains_in_half_precision_are_refused(build, precision):
+    with pytest.raises(ConfigError, match=f"precision={precision} .* take bf16-mixed"):
+        build(precision=precision)
+
+
+def test_a_process_without_room_ends_the_others_too(build, monkeypatch):
+    monkeypatch.setattr("solo_gedi.methods.chains.gather", lambda own: [own, "no room on cuda:1"])
+    with pytest.raises(ConfigError, match="no room on cuda:1"):
+        build().training_step(batch(), 0)
 
 
 def test_chains_of_several_processes_are_dealt_out_anew_to_one(build):
@@ -412,6 +451,13 @@ def test_clusters_are_asked_to_be_used_as_their_prior_says(build):
 def test_priors_that_are_none_are_refused(build, prior, weights):
     with pytest.raises(ConfigError, match=r"method_kwargs\.cluster_prior"):
         build(method_kwargs={"cluster_prior": prior, "weights": weights})
+
+
+def test_a_wrong_entry_of_a_prior_is_no_unknown_key(build):
+    with pytest.raises(
+        ConfigError, match=r"cluster_prior\[0\]: Value 'a' .*could not be converted"
+    ):
+        build(method_kwargs={"cluster_prior": ["a", "b"]})
 
 
 def test_images_validated_at_another_size_are_warned_of_once(build, caplog):

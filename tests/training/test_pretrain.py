@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from solo_gedi import hosts
+from solo_gedi.inference import load
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
 
@@ -44,6 +45,7 @@ def test_a_run_of_some_steps_ends_with_a_checkpoint(load_config):
     run = pretrain(cfg)
     (saved,) = run.folder.glob("*.ckpt")
     assert torch.load(saved, weights_only=True)["global_step"] == 4
+    assert load(run).reference.images > 0, "within an epoch too"
 
 
 def test_logged_metrics_name_every_term(load_config):

@@ -35,6 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         save = super().save_checkpoint
         try:
+            for left in Path(path).parent.glob(
+                ".*.ckpt.*.partial"
+            ):  # by a kill: the folder is ours
+                left.unlink(missing_ok=True)
             write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
             raise CheckpointError(
