@@ -1,6 +1,7 @@
 """Checks of a config before anything is built from it."""
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from solo_gedi.backbones import BACKBONES
 from solo_gedi.config import rules
 from solo_gedi.config.keys import LINEAR_KEYS, PRETRAIN_KEYS, check_keys
 from solo_gedi.data import DATASETS, spec_of
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, MissingPackageError
 
 _REQUIRED = (
     "name",
@@ -98,6 +99,8 @@ def _check_format(cfg: DictConfig) -> None:
             f"data.format=h5 is for solo-learn's imagenet and imagenet100; data.dataset="
             f"{cfg.data.dataset} takes data.format=image_folder"
         )
+    if wanted == "h5" and find_spec("h5py") is None:
+        raise MissingPackageError("data.format=h5 needs h5py: pip install h5py")
 
 
 def _pretrain_keys(method: Any) -> frozenset[str]:

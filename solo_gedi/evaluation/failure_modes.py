@@ -27,13 +27,14 @@ def failure_modes_of(model: Model, batches: Batches, noise_std: float) -> dict[s
         `view_agreement` and `permutation_gap`, see `core.failure_modes`.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.cat([x for x, _ in batches])
-    noise = torch.randn(x.shape, generator=generator) * noise_std
-    view = model.space.to_input(model.space.to_samples(x) + noise)
+    parts = []
     with evaluation_mode(model), torch.inference_mode():
-        parts = [[model(batch.to(model.device)) for batch in v.split(400)] for v in (x, view)]
-    features = torch.cat([out.features.cpu() for out in parts[0]])
-    logits, view_logits = (torch.cat([out.scores.cpu() for out in part]) for part in parts)
+        for x, _ in batches:
+            noise = torch.randn(x.shape, generator=generator) * noise_std
+            view = model.space.to_input(model.space.to_samples(x) + noise)
+            own, other = (model(points.to(model.device)) for points in (x, view))
+            parts.append([part.cpu() for part in (*own, other.scores)])
+    features, logits, view_logits = (torch.cat(part) for part in zip(*parts, strict=True))
     measures = failure_modes.triad(features, logits, view_logits, generator)
     return {name: float(value) for name, value in measures.items()}
 
@@ -47,7 +48,7 @@ def neighbour_cuts(points: Tensor, clusters: Tensor, k: int = 10) -> dict[str, f
         k: neighbours of a point.
 
     Returns:
-        `model` and `spectral`; empty where all points are in one cluster.
+        `model` and `spectral`; empty where all points are in one cluster, or each in its own.
 
     >>> line = torch.arange(20.0)[:, None] + torch.tensor([0.0] * 10 + [50.0] * 10)[:, None]
     >>> parted, halved = torch.arange(20) // 10, torch.arange(20) % 10 // 5
@@ -57,7 +58,7 @@ def neighbour_cuts(points: Tensor, clusters: Tensor, k: int = 10) -> dict[str, f
     True
     """
     number = len(clusters.unique())
-    if number < 2:
+    if not 2 <= number < len(clusters):
         return {}
     graph = kneighbors_graph(points.flatten(1).numpy(), k, include_self=False)
     neighbours = torch.from_numpy(graph.indices.reshape(len(points), k)).long()

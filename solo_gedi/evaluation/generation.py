@@ -53,8 +53,8 @@ class SampleFeatures(nn.Module):
         self.network, self.convert, self.num_features = network, convert, num_features
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Samples (n, ...) -> features (n, num_features)."""
-        return self.network(self.convert(samples))
+        """Samples (n, ...) -> features (n, num_features), on their device."""
+        return self.network(self.convert(samples)).to(samples.device)
 
 
 def _bytes(samples: Tensor) -> Tensor:

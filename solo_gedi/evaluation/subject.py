@@ -21,6 +21,8 @@ from solo_gedi.inference.load import HasCheckpoint
 
 Source = Model | str | Path | HasCheckpoint
 
+_OF_THE_RUN = ("dataset", "train_path", "fraction")  # of its config's data
+
 
 @dataclass
 class Subject:
@@ -81,14 +83,9 @@ class Subject:
         return self._extract(self.loader(train=True), train=True)
 
     @cached_property
-    def test_inputs(self) -> Tensor:
-        """All network inputs (n, ...) of the test split."""
-        return torch.cat([x for x, _ in self.test_loader])
-
-    @cached_property
     def test_samples(self) -> Tensor:
         """The test split in the sample space: points, or pixels in [-1, 1], (n, ...)."""
-        return self.model.space.to_samples(self.test_inputs)
+        return torch.cat([self.model.space.to_samples(x) for x, _ in self.test_loader])
 
     def some_samples(self, number: int) -> Tensor:
         """As many points of the test split in the sample space, a choice that is always the same.
@@ -204,15 +201,18 @@ class Subject:
         return found._replace(labels=torch.full_like(found.clusters, -1))
 
     def rows(self, task: str, values: Mapping[str, float], **keys: Any) -> Iterator[Row]:
-        """A row for each value.
+        """A row for each value; where other data were read than the run's, it says which.
 
         Args:
             task: that measured them.
             values: metric -> value.
             keys: how, for all of them.
         """
+        data, own = self.cfg.data, self.model.config["data"]
+        other = {k: data.get(k) for k in _OF_THE_RUN if data.get(k) != own.get(k)}
         for metric, value in values.items():
-            yield {"task": task, "metric": metric, **keys, "split": self.split, "value": value}
+            how = {**keys, **other, "split": self.split}
+            yield {"task": task, "metric": metric, **how, "value": value}
 
 
 def subject_of(source: Source, options: Options, folder: Path | None = None) -> Subject:

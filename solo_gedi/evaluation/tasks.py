@@ -5,6 +5,7 @@ A task gives its rows and pictures one by one, so that what it has found stays w
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +41,12 @@ from solo_gedi.evaluation.sampling import fid, samples
 from solo_gedi.evaluation.subject import Subject
 
 Found = Iterator[Row | Picture]
+
+# Changes to a probe's config that its rows name otherwise, or that are of no account.
+_SAID = (
+    *("optimizer.name", "optimizer.lr", "optimizer.batch_size", "max_epochs", "max_time"),
+    *("data.val_path", "data.num_workers", "accelerator", "devices", "enable_progress_bar"),
+)
 
 
 def clustering(subject: Subject) -> Found:
@@ -99,7 +106,7 @@ def _clusters_shown(subject: Subject) -> Found:
             **about,
             name="clusters",
             title="Clusters and their regions (Figure 3)",
-            points=subject.test_inputs,
+            points=subject.test_samples,
             clusters=test.clusters,
             regions=regions.view(square.shape[:2]).cpu(),
             box=model.space.high,
@@ -140,13 +147,13 @@ def triad(subject: Subject) -> Found:
     noise = (subject.cfg.get("method_kwargs") or {}).get("input_noise_std", 0.03)
     measured = failure_modes_of(model, subject.test_loader, noise)
     yield from subject.rows("triad", measured, noise=noise)
-    yield from _cuts(subject)
     log_p = {"data": subject.test.log_density}
     if model.chains is not None:
         with torch.inference_mode():
             log_p["chains"] = model.log_density_of_samples(model.chains[:1000])
     for name, values in log_p.items():
         yield from subject.rows("triad", {"log_density": float(values.mean())}, of=name)
+    yield from _cuts(subject)
 
 
 def _cuts(subject: Subject, most: int = 2000, k: int = 10) -> Found:
@@ -162,6 +169,7 @@ def _cuts(subject: Subject, most: int = 2000, k: int = 10) -> Found:
 def linear(subject: Subject) -> Found:
     """solo-learn's offline linear probe."""
     from solo_gedi import training
+    from solo_gedi.config.keys import leaves
 
     if subject.is_points:
         raise ConfigError("the linear probe is for images, not for points")
@@ -172,14 +180,18 @@ def linear(subject: Subject) -> Found:
         raise Interrupted(
             run.interrupted, f"the linear probe was stopped; it resumes: {run.folder}"
         )
-    yield from subject.rows(
-        "linear",
-        {"accuracy": run.metrics["val_acc1"] / 100},
-        optimizer=cfg.optimizer.name,
-        lr=cfg.optimizer.lr * cfg.optimizer.batch_size / 256,
-        epochs=cfg.max_epochs,
-        batch=cfg.optimizer.batch_size,
-    )
+    if not run.finished:
+        raise DataError(f"the linear probe's max_time has stopped it; it resumes: {run.folder}")
+    keys: dict[str, Any] = {
+        "optimizer": cfg.optimizer.name,
+        "lr": cfg.optimizer.lr * cfg.optimizer.batch_size / 256,
+        "epochs": cfg.max_epochs,
+        "batch": cfg.optimizer.batch_size,
+    }
+    changed = ((key, value) for key, value in leaves(subject.probe) if key not in _SAID)
+    further = {f"probe.{key}": str(value) for key, value in changed}
+    accuracy = run.metrics["val_acc1"] / 100
+    yield from subject.rows("linear", {"accuracy": accuracy}, **keys, **further)
 
 
 def logistic(subject: Subject) -> Found:
@@ -267,7 +279,7 @@ def _others(subject: Subject, name: str) -> Batches:
     """Batches of a data set that the model was not trained on."""
     if make := SYNTHETIC.get(name):
         space, generator = subject.model.space, torch.Generator().manual_seed(0)
-        return [(make(x, space, generator), labels) for x, labels in subject.test_loader]
+        return ((make(x, space, generator), labels) for x, labels in subject.test_loader)
     dataset = name.partition(":")[0]
     if bool(spec_of(dataset).points) != subject.is_points:
         raise DataError(f"points cannot be told from images: --ood has {dataset}")

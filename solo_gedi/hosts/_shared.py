@@ -75,7 +75,7 @@ def _normalize_step(transform: Any) -> transforms.Normalize:
     return next(step for step in steps if isinstance(step, transforms.Normalize))
 
 
-def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
+def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor | None:
     """Scores (n, c) whose argmax is the cluster and whose softmax is p(y|x).
 
     Those of a layer of prototypes over the temperature, as SwAV has them; else `z`, which is the
@@ -84,10 +84,13 @@ def cluster_scores(model: Any, outputs: Mapping[str, Tensor]) -> Tensor:
     Args:
         model: the method.
         outputs: what it says of n inputs.
+
+    Returns:
+        None of a method without a projector, as MAE.
     """
     if isinstance(getattr(model, "prototypes", None), nn.Linear):
         return outputs["p"] / model.temperature
-    return outputs["z"]
+    return outputs.get("z")
 
 
 class WeightedKNNMixin:
@@ -112,7 +115,13 @@ class WeightedKNNMixin:
             self.add_state(state, default=[], persistent=False)  # type: ignore[attr-defined]
 
     def forward(self, **batch: Tensor) -> None:
-        """Collect a batch; torchmetrics' own forward would compute the metric at each one."""
+        """Collect a batch; torchmetrics' own forward would compute the metric at each one.
+
+        In single precision at least: distances between features of 16 bits are mostly rounding.
+        """
+        for name in {"train_features", "test_features"} & batch.keys():
+            least = torch.promote_types(batch[name].dtype, torch.float32)
+            batch[name] = batch[name].to(least)
         if "train_targets" in batch:
             labelled = batch["train_targets"] != -1
             batch |= {name: batch[name][labelled] for name in ("train_features", "train_targets")}

@@ -111,7 +111,7 @@ def load(
         checkpoint=None if shipped else path,
         epochs=epochs,
         events=list(events),
-        chains=torch.cat(buffers) if buffers else None,
+        chains=torch.cat(buffers).float() if buffers else None,  # of "64-true", doubles
         has_energy=output == "cluster head",
         reference=read_reference(path, epochs),
     )

@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -110,8 +111,14 @@ class Job:
         check_folder(self._parent, "checkpoint.dir")
         self._lock: BaseFileLock | None = None
         self._made: list[Path] = []  # of the run's folder and those above it
+        self._begun = False  # whether a step has been made
         self._processes = num_processes(cfg)
-        folder, resume_from, self._factor = decide_once(cfg, self._processes, self._decide)
+        try:
+            folder, resume_from, self._factor = decide_once(cfg, self._processes, self._decide)
+        except BaseException:
+            if self._lock is not None:
+                release(self._lock)
+            raise
         self.folder = Path(folder)
         self.resume_from = None if resume_from is None else Path(resume_from)
 
@@ -168,14 +175,15 @@ class Job:
 
         Raises:
             GEDIError: if Lightning refuses a setting, an image cannot be read or training
-                diverges; what the run has written is removed if no checkpoint is among it.
+                diverges; the folder of a run that has made no step is removed.
+            KeyboardInterrupt: for a Ctrl-C before the first step.
         """
         try:
             return self._fit(train, val, callbacks)
         except DivergenceError:
             raise
-        except GEDIError:
-            if self._made and checkpoints.last(self.folder) is None:
+        except (GEDIError, KeyboardInterrupt):
+            if self._made and not self._begun and checkpoints.last(self.folder) is None:
                 _remove(self._made)
             raise
         finally:
@@ -185,13 +193,15 @@ class Job:
 
     def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         cfg = self.cfg
+        on_sigint = signal.getsignal(signal.SIGINT)
         kept = cfg.checkpoint.enabled and not cfg.get("fast_dev_run")
         checkpointer = Checkpointer(cfg, self.folder) if kept else None
         with quiet_lightning(), _matmul_precision(cfg), refusals(MisconfigurationException):
             stop = GracefulStop(checkpointer, cfg.get("max_time"))
             first = [stop] if checkpointer is None else [stop, checkpointer]
             callbacks = [*first, *callbacks, RandomState(), LateState(self.resume_from)]
-            callbacks.append(Schedule(self._factor))
+            validated = cfg.data.get("val_path") is not None
+            callbacks.append(Schedule(self._factor, self._factor if validated else 1.0))
             if cfg.get("enable_progress_bar") in (None, True):
                 callbacks.append(Progress())
             if cfg.wandb.enabled:
@@ -199,8 +209,16 @@ class Job:
             trainer = self._trainer(callbacks)
             if isinstance(train, TrainingLoader):
                 train.position = lambda: _position(trainer)
-            with said_once(trainer):
-                trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
+            try:
+                with said_once(trainer):
+                    trainer.fit(self.model, train, val, ckpt_path=self.resume_from)
+            except SystemExit as error:  # Lightning's, after a Ctrl-C that we had not taken over
+                if not isinstance(error.__context__, KeyboardInterrupt):
+                    raise
+                signal.signal(signal.SIGINT, on_sigint)
+                raise error.__context__ from None
+            finally:
+                self._begun = trainer.global_step > 0
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
             raise ConfigError("max_steps and the like leave no time for a training step")

@@ -63,8 +63,11 @@ def decide_once(cfg: DictConfig, processes: int, decide: Callable[[], Any]) -> A
             said = [decide()]
         except GEDIError as error:
             said = [error]
+        except Exception as error:  # or the others would wait for half an hour
+            dist.broadcast_object_list([RuntimeError(f"of process 0: {error!r}")])
+            raise
     dist.broadcast_object_list(said)
-    if isinstance(said[0], GEDIError):
+    if isinstance(said[0], Exception):
         raise said[0]
     return said[0]
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi import hosts
 from solo_gedi.config import LINEAR, as_config, check_choice, prepare
@@ -78,7 +77,7 @@ def load_backbone(cfg: DictConfig) -> torch.nn.Module:
     Raises:
         CheckpointError: if the checkpoint is of another method or network, or leaves a weight open.
     """
-    path = Path(cfg.pretrained_feature_extractor)
+    path = checkpoints.of_run(cfg.pretrained_feature_extractor)
     checkpoint = checkpoints.read(path)
     pretrained = checkpoints.saved_config(path)
     if pretrained is not None and pretrained.get("method") != cfg.pretrain_method:
@@ -86,8 +85,28 @@ def load_backbone(cfg: DictConfig) -> torch.nn.Module:
             f"pretrained_feature_extractor={path} was pretrained with {pretrained.get('method')}, "
             f"not with pretrain_method={cfg.pretrain_method}"
         )
+    if pretrained is not None:
+        _compare_views(pretrained, cfg)
     backbone = hosts.build_backbone(hosts.BACKBONES, cfg)
     state = checkpoints.backbone_state(checkpoint["state_dict"])
     checkpoints.check_state(state, backbone.state_dict(), path)
     backbone.load_state_dict(state)
+    if OmegaConf.select(cfg, "optimizer.layer_decay") and not hasattr(backbone, "no_weight_decay"):
+        raise ConfigError(
+            f"optimizer.layer_decay={cfg.optimizer.layer_decay} is for vision transformers; "
+            f"backbone.name={cfg.backbone.name} takes 0"
+        )
     return backbone
+
+
+def _compare_views(pretrained: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Warn of a probe that sees images otherwise than the pretraining did."""
+    before = (pretrained.get("augmentations") or [{}])[0]
+    now: Any = OmegaConf.to_container(cfg.data.augmentations)
+    for key in ("crop_size", "mean", "std"):
+        if before.get(key) is not None and before[key] != now.get(key):
+            logger.warning(
+                "The backbone was pretrained with %s=%s and is probed with %s; "
+                "data.augmentations.%s says with which.",
+                *(key, before[key], now.get(key), key),
+            )

@@ -15,7 +15,7 @@ from solo_gedi.config import PRETRAIN, as_config, check_choice, prepare
 from solo_gedi.core import checkpoints, evaluation_mode, log_density
 from solo_gedi.core.processes import get_logger, rank
 from solo_gedi.data import spec_of
-from solo_gedi.errors import ConfigError, GEDIError, reason
+from solo_gedi.errors import ConfigError, DataError, GEDIError, reason
 from solo_gedi.methods import GEDI, register, sample_space
 from solo_gedi.training import loaders
 from solo_gedi.training.callbacks import (
@@ -56,6 +56,8 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     cfg = parse(cfg, hosts.parse_pretrain)
     if spec_of(cfg.data.dataset).points is None:
         cfg = loaders.with_normalization(cfg)
+    else:  # points have no channels, whose layout solo-learn's newer generation changes
+        OmegaConf.update(cfg, "performance.disable_channel_last", True, force_add=True)
     views = loaders.device_views(cfg)
     train, val = loaders.pretrain_loader(cfg), loaders.validation_loader(cfg)
     loaders.check_inputs(cfg, train, cfg.augmentations[0].crop_size, views)
@@ -132,13 +134,20 @@ def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
     dtype = next(method.parameters()).dtype  # Lightning's "64-true" is double
 
     def log_p(x: Tensor) -> Tensor:
-        return log_density(hosts.cluster_scores(method, method(x.to(dtype))))
+        scores = hosts.cluster_scores(method, method(x.to(dtype)))
+        if scores is None:
+            raise DataError(f"{run.config.method} has no clusters to take log p from")
+        return log_density(scores)
 
-    with evaluation_mode(method.to(device)):
-        if reference := measure_reference(log_p, run.config, device):
-            epochs = checkpoints.epochs_of(checkpoints.read(checkpoint))
-            reference.write(run.folder, checkpoint.name, epochs)
-    method.cpu()
+    try:
+        with evaluation_mode(method.to(device)):
+            if reference := measure_reference(log_p, run.config, device):
+                epochs = checkpoints.epochs_of(checkpoints.read(checkpoint))
+                reference.write(run.folder, checkpoint.name, epochs)
+    except (GEDIError, OSError) as error:  # the training itself has come to its end
+        logger.info("no reference for `typicality`: %s", reason(error))
+    finally:
+        method.cpu()
 
 
 def _guard(cfg: DictConfig) -> DivergenceGuard:

@@ -70,6 +70,10 @@ def test_cutting_through_manifolds_is_told_from_parting_them(name):
     assert neighbour_cuts(points, torch.zeros(2000, dtype=torch.long)) == {}
 
 
+def test_points_in_clusters_of_their_own_have_no_edges_to_judge():
+    assert neighbour_cuts(torch.randn(5, 2), torch.arange(5), k=2) == {}
+
+
 def test_the_least_cut_of_one_cloud_is_not_nothing():
     points = X[:500]
     found = neighbour_cuts(points, (torch.arange(500) % 3))

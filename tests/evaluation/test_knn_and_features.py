@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 from torch.utils.data import DataLoader
 
+from solo_gedi import hosts
 from solo_gedi.errors import DataError
 from solo_gedi.evaluation import extract, knn_accuracy, logistic_accuracy
 from solo_gedi.inference import load
@@ -123,6 +124,20 @@ def test_knn_is_solo_learns_where_every_class_is_tested():
         knn(train_features=features[:100], train_targets=labels[:100])
         knn(test_features=features[100:], test_targets=labels[100:])
     assert own.compute() == pytest.approx(WeightedKNN.__mro__[2].compute(theirs))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_online_knn_computes_in_single_precision(dtype):
+    """Mixed precision gives features whose squares 16 bits cannot hold."""
+    points = torch.arange(60.0)[:, None] * 8
+    labels = torch.arange(60) // 10
+    knn = hosts.WeightedKNN(k=3, distance_fx="euclidean")
+    knn(train_features=points.to(dtype), train_targets=labels)
+    knn(test_features=(points + 1).to(dtype), test_targets=labels)
+    exact = hosts.WeightedKNN(k=3, distance_fx="euclidean")
+    exact(train_features=points.to(dtype).float(), train_targets=labels)
+    exact(test_features=(points + 1).to(dtype).float(), test_targets=labels)
+    assert knn.compute() == exact.compute()
 
 
 def test_cosine_knn_is_that_of_directions():

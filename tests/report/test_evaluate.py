@@ -278,6 +278,30 @@ def test_the_config_can_be_changed_and_a_misspelt_key_is_refused(run):
     assert not (run / "metrics.json").exists()
 
 
+def test_numbers_of_other_data_stand_beside_the_runs_own(run):
+    evaluate(run, tasks="knn")
+    result = evaluate(run, tasks="knn", overrides=["data.train_path=val"])
+    own, other = select(result.metrics["results"], task="knn")
+    assert "train_path" not in own
+    assert other["train_path"] == "val"
+
+
+def test_rows_of_a_probe_say_what_was_changed_of_it(run, monkeypatch):
+    done = SimpleNamespace(interrupted=None, finished=True, metrics={"val_acc1": 50.0})
+    monkeypatch.setattr(training, "linear", lambda cfg: done)
+    changes = ["probe.max_epochs=1", "probe.finetune=true"]
+    result = evaluate(run, tasks="linear", overrides=changes, write=False)
+    (row,) = result.rows
+    assert (row["epochs"], row["probe.finetune"]) == (1, "True")
+
+
+def test_a_probe_that_its_time_has_ended_is_no_result(run, monkeypatch):
+    done = SimpleNamespace(interrupted=None, finished=False, folder="here", metrics={})
+    monkeypatch.setattr(training, "linear", lambda cfg: done)
+    with pytest.raises(DataError, match="max_time has stopped it; it resumes: here"):
+        evaluate(run, tasks="linear", overrides=["probe.max_time=00:00:00:01"], write=False)
+
+
 def test_the_probe_has_the_images_that_the_run_had(run):
     subject = subject_of(load(run), Options(overrides=["data.fraction=0.5"]))
     data = probe_config(subject).data

@@ -61,9 +61,23 @@ def test_probe_learns_what_is_linearly_separable(load_config, tmp_path, image_fo
     assert linear(probe).metrics["val_acc1"] == 100
 
 
+def test_probe_takes_a_runs_folder_and_says_where_images_are_seen_otherwise(
+    load_config, pretrained, caplog
+):
+    _, checkpoint = pretrained
+    cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint.parent}", kind="linear")
+    with caplog.at_level("WARNING"):
+        linear(cfg)
+        assert "probed with" not in caplog.text
+        cfg.data.augmentations.crop_size = 16
+        linear(cfg)
+    assert "pretrained with crop_size=8 and is probed with 16; data.augmentations" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"optimizer": {"layer_decay": 0.5}, "finetune": True}, "layer_decay=0.5 is for vision"),
         ({"backbone": {"kwargs": {"width": 16}}}, r"\(8, 1, 3, 3\).*\(16, 1, 3, 3\)"),
         ({"backbone": {"name": "mlp"}}, "does not fit mlp"),
         ({"pretrain_method": "swav"}, "pretrained with gedi.*pretrain_method=swav"),

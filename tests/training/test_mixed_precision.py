@@ -8,6 +8,7 @@ import torch
 
 from solo_gedi.core import DTYPES, gradient_cosine
 from solo_gedi.core.precision import network_precision
+from solo_gedi.inference import load
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
 
@@ -17,6 +18,13 @@ def logged(run):
         rows = [row for row in csv.DictReader(file) if row["train_gedi_loss_step"]]
     names = ("gedi_loss", "gen_loss", "inv_loss", "prior_loss", "data_energy", "sample_energy")
     return torch.tensor([[float(row[f"train_{name}_step"]) for name in names] for row in rows])
+
+
+def test_a_run_in_double_precision_is_used_in_single(load_config):
+    run = pretrain(load_config("gedi", "precision=64-true", "data.num_workers=0"))
+    model = load(run)
+    assert model.chains.dtype == torch.float32
+    assert model.sample(4, steps=1, start="buffer").isfinite().all()
 
 
 # Lightning has no half precision on CPUs: there, 16-mixed warns and becomes bf16-mixed.

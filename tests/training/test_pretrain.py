@@ -1,9 +1,12 @@
 import csv
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from solo_gedi import hosts
+from solo_gedi.errors import DataError
 from solo_gedi.inference import load
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
@@ -46,6 +49,53 @@ def test_a_run_of_some_steps_ends_with_a_checkpoint(load_config):
     (saved,) = run.folder.glob("*.ckpt")
     assert torch.load(saved, weights_only=True)["global_step"] == 4
     assert load(run).reference.images > 0, "within an epoch too"
+
+
+def test_points_need_no_setting_for_their_layout(load_config):
+    cfg = load_config("gedi", "limit_train_batches=3", "limit_val_batches=1", suite="toy")
+    cfg.pop("performance")
+    assert pretrain(cfg).checkpoint.is_file()
+
+
+def test_a_finished_training_stays_so_where_no_reference_can_be_written(
+    load_config, monkeypatch, caplog
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("solo_gedi.core.reference.write_json", full)
+    with caplog.at_level("INFO"):
+        run = pretrain(load_config("gedi"))
+    assert run.finished
+    assert run.checkpoint.is_file()
+    assert "no reference for `typicality`" in caplog.text
+
+
+def test_what_a_run_without_checkpoints_has_logged_outlives_its_error(load_config, monkeypatch):
+    step = GEDI.training_step
+
+    def fail(self, batch, batch_idx):
+        if self.trainer.current_epoch:
+            raise DataError("one.png cannot be read")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(GEDI, "training_step", fail)
+    with pytest.raises(DataError):
+        pretrain(load_config("gedi", "max_epochs=2", "checkpoint.enabled=false"))
+    (logged,) = Path("trained_models").rglob("metrics.csv")
+    assert "train_gedi_loss_epoch" in logged.read_text()
+
+
+def test_ctrl_c_before_the_first_step_is_an_interruption(load_config, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GEDI, "on_fit_start", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(load_config("gedi"))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not list(Path("trained_models").rglob("*.csv"))
 
 
 def test_logged_metrics_name_every_term(load_config):
@@ -128,6 +178,22 @@ def test_gedi_trains_on_solo_learns_own_backbones(load_config, image_folder, bac
     ]
     model = pretrain(load_config("gedi", *overrides, suite="custom")).method
     assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.skipif("mae" not in hosts.METHODS, reason="solo-learn 1.0.2 has no MAE")
+def test_a_method_without_a_projector_trains_to_its_end(load_config, image_folder, caplog):
+    folder = image_folder(per_class=8, size=8)
+    small = ["optimizer.batch_size=8", "augmentations.0.crop_size=8", "data.num_workers=0"]
+    cfg = load_config("barlow", f"data.train_path={folder}", *small, suite="custom")
+    cfg.method, cfg.optimizer.name = "mae", "adamw"
+    cfg.backbone = {"name": "vit_tiny", "kwargs": {"img_size": 8, "patch_size": 4}}
+    decoder = {"decoder_embed_dim": 16, "decoder_depth": 1, "decoder_num_heads": 2}
+    cfg.method_kwargs = {**decoder, "mask_ratio": 0.5}
+    with caplog.at_level("INFO"):
+        run = pretrain(cfg)
+    assert run.finished
+    assert "mae has no clusters to take log p from" in caplog.text
+    assert not [name for name in run.metrics if name.startswith("triad")]
 
 
 def test_sample_grid_is_written(load_config):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training import pretrain
@@ -153,7 +154,7 @@ def test_an_epoch_of_a_fixed_number_of_batches_is_not_shared_out_anew():
         loops = {"fit_loop": {"epoch_loop.batch_progress": place, "epoch_progress": epoch}}
         trainer = SimpleNamespace(world_size=1, limit_train_batches=limit)
         state = {"processes": 2, "loops": loops, "batches_per_epoch": batches}
-        Checkpointer(None, None).on_load_checkpoint(trainer, None, state)
+        Checkpointer(OmegaConf.create(), None).on_load_checkpoint(trainer, None, state)
         assert place["current"] == {"ready": expected, "completed": expected}
 
 
@@ -167,6 +168,35 @@ def test_the_rate_of_a_momentum_encoder_is_kept():
     callback.on_save_checkpoint(None, SimpleNamespace(), other := {})
     callback.on_load_checkpoint(None, SimpleNamespace(), other)
     assert not other
+
+
+def test_kept_neighbours_of_half_an_epoch_are_said(caplog):
+    epoch = {"current": {"ready": 1, "processed": 0}}
+    loops = {"fit_loop": {"epoch_loop.batch_progress": {"current": {}}, "epoch_progress": epoch}}
+    trainer = SimpleNamespace(world_size=1, limit_train_batches=1.0)
+    for enabled in (False, True):
+        cfg = OmegaConf.create({"knn_eval": {"enabled": enabled}})
+        with caplog.at_level("WARNING"):
+            Checkpointer(cfg, None).on_load_checkpoint(trainer, None, {"loops": loops})
+        assert ("remaining batches alone" in caplog.text) == enabled
+
+
+def test_a_broken_newest_checkpoint_is_named_each_time(load_config):
+    """And not only until its run is taken for one that is in use."""
+    overrides = ["max_epochs=3", "+max_steps=3", "data.num_workers=0"]
+    run = pretrain(load_config("gedi", *overrides))
+    run.checkpoint.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="cut short"):
+            pretrain(
+                load_config(
+                    "gedi",
+                    "max_epochs=3",
+                    "+max_steps=6",
+                    "data.num_workers=0",
+                    f"resume_from_checkpoint={run.checkpoint}",
+                )
+            )
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "other width"])

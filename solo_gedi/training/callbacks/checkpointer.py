@@ -10,9 +10,12 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.core import checkpoints
+from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import CheckpointError, reason
 from solo_gedi.files import write_atomically, write_json
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
+
+logger = get_logger(__name__)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -35,9 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         save = super().save_checkpoint
         try:
-            for left in Path(path).parent.glob(
-                ".*.ckpt.*.partial"
-            ):  # by a kill: the folder is ours
+            for left in Path(path).parent.glob(".*.ckpt.*.partial"):  # by a kill
                 left.unlink(missing_ok=True)
             write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
@@ -142,10 +143,16 @@ class Checkpointer(Callback):
 
         Unless each of them has as many batches as before, as of the toy sets.
         """
+        of_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        within = of_epochs["ready"] > of_epochs["processed"]
+        if within and self.cfg.get("knn_eval", {}).get("enabled"):
+            logger.warning(
+                "val_knn_acc1 of the epoch that this run goes on with is by the images of its "
+                "remaining batches alone"
+            )
         before, now = checkpoint.get("processes", trainer.world_size), trainer.world_size
         if checkpoint.get("batches_per_epoch") == trainer.limit_train_batches:
             return
         of_batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        of_epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        if before != now and of_epochs["ready"] > of_epochs["processed"]:
+        if before != now and within:
             of_batches.update(dict.fromkeys(of_batches, of_batches["completed"] * before // now))

@@ -117,8 +117,11 @@ class DivergenceGuard(Callback):
 
     def _keep_first_chains(self, pl_module: LightningModule) -> None:
         """Chains are made in the first step, after the first state was kept."""
-        first, chains = self._snapshots[0], _chains(pl_module)
-        if first.chains is None and chains is not None and bool(chains.isfinite().all()):
+        first = self._snapshots[0]
+        if first.chains is not None:  # to look at those of now may mean to wait for them
+            return
+        chains = _chains(pl_module)
+        if chains is not None and bool(chains.isfinite().all()):
             self._snapshots[0] = first._replace(chains=_on_cpu(chains))
 
     def _problem(self, pl_module: Any) -> str | None:

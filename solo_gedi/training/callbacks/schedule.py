@@ -20,10 +20,12 @@ class Schedule(Callback):
     Args:
         factor: the config's learning rate over that of the checkpoint, which differ where the
             number of devices does.
+        of_classifiers: the same of the online classifiers, whose rate solo-learn multiplies by the
+            devices where there is validation data alone.
     """
 
-    def __init__(self, factor: float = 1.0) -> None:
-        self.factor = factor
+    def __init__(self, factor: float = 1.0, of_classifiers: float = 1.0) -> None:
+        self.factor, self.of_classifiers = factor, of_classifiers
         self._own: list[dict[str, Any]] = []
         self._own_rates: list[list[float]] = []
         self._epoch_before: float | None = None  # batches of an epoch, in the checkpoint
@@ -56,7 +58,7 @@ class Schedule(Callback):
         if not trainer.lr_scheduler_configs and self.factor != 1:
             for optimizer in trainer.optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] *= self.factor
+                    group["lr"] *= self._factor_of(group)
         configs = zip(trainer.lr_scheduler_configs, self._own, self._own_rates, strict=True)
         for config, own, rates in configs:
             changed = _shape(config.scheduler.state_dict()) != _shape(own)
@@ -65,7 +67,13 @@ class Schedule(Callback):
                 if config.interval == "step" and self._epoch_before:
                     # Rounded down, as the place in the epoch is: the end is not run over.
                     step = int(step * trainer.num_training_batches // self._epoch_before)
-                _go_through(config.scheduler, own, rates, step, self.factor)
+                groups = config.scheduler.optimizer.param_groups
+                factors = [self._factor_of(group) for group in groups]
+                _go_through(config.scheduler, own, rates, step, factors)
+
+    def _factor_of(self, group: dict[str, Any]) -> float:
+        of_one = str(group.get("name")).endswith("classifier")
+        return self.of_classifiers if of_one else self.factor
 
 
 def _shape(state: dict[str, Any]) -> dict[str, Any]:
@@ -78,12 +86,12 @@ def _shape(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _go_through(
-    scheduler: Any, own: dict[str, Any], rates: list[float], steps: int, factor: float
+    scheduler: Any, own: dict[str, Any], rates: list[float], steps: int, factors: list[float]
 ) -> None:
     """Bring a schedule to a step in its own shape, with the full rates times what recovery left."""
     halved = [
         saved / full * factor if full else 1.0
-        for saved, full in zip(scheduler.base_lrs, own["base_lrs"], strict=True)
+        for saved, full, factor in zip(scheduler.base_lrs, own["base_lrs"], factors, strict=True)
     ]
     scheduler.load_state_dict(own)
     groups = scheduler.optimizer.param_groups

@@ -13,7 +13,7 @@ from solo_gedi.hosts import cluster_scores
 class Triad(Callback):
     """Logs the measures of `core.failure_modes.triad` of every epoch's last batch.
 
-    As `triad_<measure>`, for any method of solo-learn's.
+    As `triad_<measure>`, for any method that says something of which a cluster can be taken.
     """
 
     def on_train_batch_end(
@@ -25,11 +25,13 @@ class Triad(Callback):
         views = [batch[1]] if isinstance(batch[1], torch.Tensor) else batch[1][:2]
         with evaluation_mode(pl_module), torch.no_grad():
             outs = [pl_module(view) for view in views]
-        scores, *of_view = [cluster_scores(pl_module, out).float() for out in outs]
-        view_scores = of_view[0] if of_view else None
+        found = (cluster_scores(pl_module, out) for out in outs)
+        if not (scores := [of_one.float() for of_one in found if of_one is not None]):
+            return
+        view_scores = scores[1] if len(scores) > 1 else None
         # Its own randomness: a run with this callback is the run without it.
         generator = torch.Generator(pl_module.device).manual_seed(batch_idx)
-        measures = triad(outs[0]["feats"].float(), scores, view_scores, generator)
+        measures = triad(outs[0]["feats"].float(), scores[0], view_scores, generator)
         pl_module.log_dict(
             {f"triad_{name}": value for name, value in measures.items()},
             on_step=False,

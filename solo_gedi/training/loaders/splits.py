@@ -152,6 +152,7 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     if not path:
         raise DataError(f"--ood has {name}: say where it lies, as {name}:FOLDER")
     cfg.data.train_path = cfg.data.val_path = path
+    cfg.data.format = "image_folder"
     return cfg
 
 
