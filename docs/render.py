@@ -316,7 +316,23 @@ def plain(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[R
     return _without_empty([{head: line.get(head, "") for head in order} for line in lines.values()])
 
 
-LAYOUTS = {"toy": toy, "images": images, "ood": ood, "plain": plain}
+def alive(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[Row]:
+    """How many seeds came to their end and the NMI of these, of cells `METHOD TERM lr=FACTORx`."""
+    lines: dict[str, Row] = {}
+    for dataset in _datasets(result):
+        for name in methods:
+            method, term, rate = name.split()
+            of_cell = {"data set": dataset, "method": name}
+            nmi = one(result["rows"], **of_cell, **_NMI)
+            done = len(nmi["seeds"]) if nmi else 0
+            number = done + len(select(_failed(result), **of_cell))
+            head = f"{NAMES.get(method, method)}, {dataset}, {rate.removeprefix('lr=')}"
+            line = lines.setdefault(term, {"term": term})
+            line[head] = f"{done} of {number}" + (f": {shown(nmi)}" if nmi else "")
+    return list(lines.values())
+
+
+LAYOUTS = {"toy": toy, "images": images, "ood": ood, "plain": plain, "alive": alive}
 
 
 def _datasets(result: Mapping[str, Any]) -> list[str]:
@@ -374,7 +390,8 @@ def table_of(instruction: str, folder: Path | None = None) -> str:
     """The table that a marker asks for, with its provenance.
 
     Args:
-        instruction: name of a result; perhaps a layout, `toy`, `images`, `ood` or `plain`; and
+        instruction: name of a result; perhaps a layout, `toy`, `images`, `ood`, `plain` or
+            `alive`; and
             `methods=NAME,...` or `score=NAME`.
         folder: of the results; docs/results when None.
 
