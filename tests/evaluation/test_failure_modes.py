@@ -10,6 +10,10 @@ X = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
 BATCHES = [(X[:700], None), (X[700:], None)]
 
 
+def _generator():
+    return torch.Generator().manual_seed(0)
+
+
 @pytest.fixture
 def measure(make_model):
     return lambda features, scores: failure_modes_of(make_model(scores, features), BATCHES, 0.01)
@@ -68,6 +72,24 @@ def test_cutting_through_manifolds_is_told_from_parting_them(name):
     # What the data allow is found without labels too.
     assert neighbour_cuts(points, right)["spectral"] < 0.001
     assert neighbour_cuts(points, torch.zeros(2000, dtype=torch.long)) == {}
+
+
+def test_the_views_of_a_measure_are_always_the_same(make_model):
+    model = make_model(sides)
+    first, again, coarse = (failure_modes_of(model, BATCHES, noise) for noise in (0.1, 0.1, 3.0))
+    assert first == again
+    assert coarse["view_agreement"] < first["view_agreement"] < 1
+    assert failure_modes_of(model, BATCHES, 0)["view_agreement"] == 1
+
+
+def test_spectral_clustering_halves_a_line():
+    line = torch.arange(60.0)[:, None] + 0.2 * torch.randn(60, 1, generator=_generator())
+    halves = torch.arange(60) // 30
+    found = neighbour_cuts(line, halves, k=4)
+    assert found["spectral"] == pytest.approx(found["model"], abs=0.01)
+    thirds = neighbour_cuts(line, torch.arange(60) // 20, k=4)
+    assert thirds["spectral"] == pytest.approx(thirds["model"], abs=0.02)
+    assert found["model"] < thirds["model"]
 
 
 def test_points_in_clusters_of_their_own_have_no_edges_to_judge():

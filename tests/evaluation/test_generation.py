@@ -10,6 +10,7 @@ from solo_gedi.evaluation import (
     SampleFeatures,
     draw_samples,
     frechet_distance,
+    generation,
     inception_features,
 )
 
@@ -52,6 +53,14 @@ def test_features_are_of_what_the_network_sees():
     features = SampleFeatures(nn.Flatten(), space.to_input, 4)
     samples = torch.rand(5, 1, 2, 2)
     torch.testing.assert_close(features(samples), ((samples - 1) / 2).flatten(1))
+
+
+def test_inception_sees_the_bytes_of_a_picture():
+    pixels = torch.tensor([-3.0, -1.0, -0.5, 0.0, 1.0, 3.0]).view(1, 1, 2, 3)
+    found = generation._bytes(pixels)
+    assert found.dtype == torch.uint8
+    expected = torch.tensor([0, 0, 64, 128, 255, 255], dtype=torch.uint8).view(1, 1, 2, 3)
+    assert torch.equal(found, expected.expand(1, 3, 2, 3))
 
 
 def test_missing_inception_weights_are_named():
@@ -113,6 +122,17 @@ def test_long_chains_have_the_models_distribution(make_model):
     assert drawn.mean().abs() < 0.05
     # The discretised chain's variance is 1 / (1 - step_size / 2).
     assert drawn.var() == pytest.approx(1 / (1 - 0.045 / 2), abs=0.05)
+
+
+def test_the_same_generator_draws_the_same_samples(make_model):
+    model = make_model(well, noise_std=0.3)
+    first, again, other = (
+        draw_samples(model, torch.zeros(5, 2), (1, 3), generator=torch.Generator().manual_seed(s))
+        for s in (0, 0, 1)
+    )
+    for steps in (1, 3):
+        assert torch.equal(first[steps], again[steps])
+        assert not torch.equal(first[steps], other[steps])
 
 
 def test_samples_leave_the_model_as_it_was(make_model):

@@ -16,13 +16,15 @@ def blobs(n, seed):
     return torch.randn(n, 6, generator=generator) + 2 * torch.eye(6)[labels], labels
 
 
-def test_knn_agrees_with_scikit_learns_inverse_distance_weighting():
+@pytest.mark.parametrize("k", [1, 3, 20, 60])
+def test_knn_agrees_with_scikit_learns_inverse_distance_weighting(k):
     (train, train_labels), (test, test_labels) = blobs(200, 0), blobs(100, 1)
-    reference = KNeighborsClassifier(20, weights=lambda d: 1 / (d + 1e-5))
+    reference = KNeighborsClassifier(k, weights=lambda d: 1 / (d + 1e-5))
     reference.fit(train, train_labels)
     expected = reference.score(test, test_labels)
     assert 0.5 < expected < 1
-    found = knn_accuracy(train, train_labels, test, test_labels)
+    default = {} if k == 20 else {"k": k}
+    found = knn_accuracy(train, train_labels, test, test_labels, **default)
     assert found == pytest.approx(expected, abs=0.011)
 
 

@@ -58,6 +58,15 @@ def test_synthetic_out_sets_are_what_they_say():
     assert uniform.std() == pytest.approx(2 / 12**0.5, abs=0.03)
 
 
+def test_every_image_has_an_order_of_its_own_which_the_generator_gives():
+    space = SampleSpace.of_images((0.5,), (0.5,))
+    x = torch.arange(25.0).expand(6, 1, 25).reshape(6, 1, 5, 5)
+    shuffle = SYNTHETIC["shuffled"]
+    first, again = (shuffle(x, space, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert len(first.flatten(1).unique(dim=0)) == 6
+
+
 def test_noise_is_new_for_every_batch():
     x, labels = torch.zeros(4, 1, 3, 3), torch.zeros(4)
     model = SimpleNamespace(space=SampleSpace.of_images((0.5,), (0.5,)))
@@ -101,6 +110,9 @@ def test_distances_need_training_features(make_model):
     near = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) + 5
     model = make_model(known_energy)
     assert not {"knn_distance", "mahalanobis"} & ood_scores(model, [(near, None)]).keys()
+    for k in (1, 7):
+        found = ood_scores(model, [(-near, None)], near, k)["knn_distance"]
+        torch.testing.assert_close(found, negative_knn_distance(near, -near, k))
     inside, outside = (ood_scores(model, [(x, None)], near, k=10) for x in (near, -near))
     for score in ("knn_distance", "mahalanobis"):
         assert auroc(inside[score], outside[score]) == 1
