@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import logging
 import os
@@ -16,6 +17,12 @@ from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
+
+
+def pytest_collection_finish():
+    """Spare every garbage collection the million objects of what has been imported by now."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
