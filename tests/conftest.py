@@ -73,6 +73,8 @@ def small_config(folder, method, *overrides, suite="digits", kind="pretrain"):
         small |= SMALL_DIGITS
     if suite == "digits" and (cfg.get("method_kwargs") or {}).get("sgld"):
         small |= SMALL_SAMPLER
+    if "num_workers" in (cfg.get("data") or {}):
+        small |= {"data.num_workers": 0}  # to fork some takes as long as the training
     given = {override.lstrip("+~").partition("=")[0] for override in overrides}
     for key, value in small.items():
         if key not in given:
