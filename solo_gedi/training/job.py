@@ -34,7 +34,7 @@ from solo_gedi.training.callbacks import (
 )
 from solo_gedi.training.callbacks.divergence_guard import refuse_broken_weights
 from solo_gedi.training.launch import decide_once, forget, said_once
-from solo_gedi.training.loaders import TrainingLoader
+from solo_gedi.training.loaders import TrainingLoader, WorkersLoader
 from solo_gedi.training.lock import lock_folder, new_folder
 from solo_gedi.training.loggers import loggers_of
 from solo_gedi.training.quiet import quiet_lightning
@@ -187,6 +187,9 @@ class Job:
                 _remove(self._made)
             raise
         finally:
+            for loader in (train, val):
+                if isinstance(loader, TrainingLoader | WorkersLoader):
+                    loader.end()
             forget()
             if self._lock is not None:
                 release(self._lock)

@@ -1,6 +1,7 @@
 """Data loaders: solo-learn's data sets and ours, with solo-learn's augmentations."""
 
 from solo_gedi.training.loaders.batches import TrainingLoader as TrainingLoader
+from solo_gedi.training.loaders.batches import WorkersLoader as WorkersLoader
 from solo_gedi.training.loaders.checks import check_classes as check_classes
 from solo_gedi.training.loaders.checks import check_inputs as check_inputs
 from solo_gedi.training.loaders.splits import other_data as other_data

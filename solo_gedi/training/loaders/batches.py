@@ -39,6 +39,7 @@ class TrainingLoader:
 
     Attributes:
         position: gives the epoch and the batch in it, from 0, at which iterating begins.
+        end: ends its workers.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TrainingLoader:
         self.seed, self.num_workers = seed, num_workers
         self._length, self._same_order = length, same_order
         self.position: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.end: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         """Batches of an epoch, for each of the processes."""
@@ -79,6 +81,7 @@ class TrainingLoader:
             # Otherwise it would draw a seed from the global state, at every start of a run.
             generator=torch.Generator().manual_seed(_seed_of(self.seed, epoch)),
         )
+        self.end = loader.end
         yield from _started(loader)
 
     def _order(self, epoch: int) -> Sequence[list[int]]:
@@ -116,6 +119,8 @@ class WorkersLoader(DataLoader):
     the end of a step; they end with it.
     """
 
+    _batches: Any = None  # of its latest workers
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"worker_init_fn": _outlive_signals, **kwargs})
 
@@ -126,9 +131,27 @@ class WorkersLoader(DataLoader):
         _kill_at_exit()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers inherit it
         try:
-            return super().__iter__()
+            self._batches = _ending(super().__iter__())
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._batches
+
+    def end(self) -> None:
+        """End the workers of a training that has ended, by an error or within an epoch, at once.
+
+        Whatever holds them else leaves them to a garbage collection, which closes first the queue
+        by which they would be told, and waits ten seconds for each.
+        """
+        if self._batches is not None:
+            self._batches.close()
+
+
+def _ending(batches: Any) -> Iterator[Any]:
+    """Batches whose workers end with them, after an error too, whose traceback would hold them."""
+    try:
+        yield from batches
+    finally:
+        batches._shutdown_workers()
 
 
 def _outlive_signals(worker: int) -> None:
