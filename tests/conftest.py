@@ -58,6 +58,7 @@ SMALL_DIGITS = {
     "limit_train_batches": 3,
     "limit_val_batches": 2,
     "backbone.kwargs.width": 8,
+    "optimizer.batch_size": 16,  # to augment images takes the longest
 }
 SMALL_SAMPLER = {"method_kwargs.sgld.num_steps": 2, "method_kwargs.sgld.buffer_size": 200}
 
