@@ -84,7 +84,8 @@ def test_wandb_without_a_network_does_not_end_the_run(console, tmp_path):
         env={
             "WANDB_BASE_URL": "http://127.0.0.1:9",
             "WANDB_API_KEY": "0" * 40,
-            "WANDB_INIT_TIMEOUT": "2",
+            "WANDB_INIT_TIMEOUT": "1",
+            "WANDB__DISABLE_VIEWER": "true",  # whose name it would wait for, for ten seconds
             # Not this process's, which other tests have set.
             "WANDB_SERVICE": "",
             "WANDB_MODE": "online",
