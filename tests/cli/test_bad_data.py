@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.cluster import KMeans
 
 from solo_gedi.errors import ConfigError, DataError
 from solo_gedi.evaluation.options import TASKS
@@ -74,6 +75,9 @@ def model(trained_copy, tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr("solo_gedi.evaluation.sampling.IMAGE_STEPS", (0, 1))
+    # Ten starts with a thousand clusters take ten seconds.
+    once = lambda k, n_init, **how: KMeans(k, n_init=1, **how)  # noqa: E731
+    monkeypatch.setattr("solo_gedi.evaluation.clustering.KMeans", once)
     steps = ("probe.max_epochs=1", "probe.optimizer.batch_size=1", "probe.limit_train_batches=8")
     return {"fid_features": "backbone", "num_samples": 8, "steps": 1}, steps
 
