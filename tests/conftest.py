@@ -19,6 +19,11 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: a quarter of the time goes by waiting for other programs."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish():
     """Spare every garbage collection the million objects of what has been imported by now."""
     gc.collect()

@@ -111,7 +111,7 @@ class Job:
         check_folder(self._parent, "checkpoint.dir")
         self._lock: BaseFileLock | None = None
         self._made: list[Path] = []  # of the run's folder and those above it
-        self._begun = False  # whether a step has been made
+        self._begun = False  # whether an epoch is done
         self._processes = num_processes(cfg)
         try:
             folder, resume_from, self._factor = decide_once(cfg, self._processes, self._decide)
@@ -175,7 +175,7 @@ class Job:
 
         Raises:
             GEDIError: if Lightning refuses a setting, an image cannot be read or training
-                diverges; the folder of a run that has made no step is removed.
+                diverges; the folder of a run without a checkpoint is removed in its first epoch.
             KeyboardInterrupt: for a Ctrl-C before the first step.
         """
         try:
@@ -221,7 +221,7 @@ class Job:
                 signal.signal(signal.SIGINT, on_sigint)
                 raise error.__context__ from None
             finally:
-                self._begun = trainer.global_step > 0
+                self._begun = trainer.current_epoch > 0
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
             raise ConfigError("max_steps and the like leave no time for a training step")

@@ -88,7 +88,7 @@ NAMES = {  # what the message must name where it is not the checkpoint
     "other method": r"barlow_twins|another network|proj_hidden_dim",
     "NaN": r"in checkpoint run/a-ep=0\.ckpt is not finite",
     "no tensors": r"run/a-ep=0\.ckpt has no state_dict",
-    "folder": r"run/a-ep=0\.ckpt does not exist",
+    "folder": r"run/a-ep=0\.ckpt (does not exist|holds no checkpoint)",
 }
 
 
@@ -134,7 +134,7 @@ NOT_OF_THIS_RUN = {
     "evaluate run --tasks linear probe=3": ((None, r"probe=3"),),
     "evaluate run --tasks linear probe.optimizer.lr=x": ((None, r"optimizer\.lr must be.*'x'"),),
     "evaluate run --tasks fid --inception-weights run/args.json": ((None, r"Inception weights"),),
-    "evaluate run --tasks fid --fid-features .": ((None, r"holds no checkpoint"),),
+    "evaluate run --tasks fid --fid-features /etc": ((None, r"holds no checkpoint"),),
     "resume jem": ((None, r"run/a-ep=0\.ckpt is of a run with method=gedi.*method=jem"),),
     "resume gedi optimizer.name=sgd": ((None, r"optimizer\.name=adam.*optimizer\.name=sgd"),),
     "resume gedi scheduler.name=none": ((None, r"scheduler\.name=warmup_cosine"),),

@@ -12,6 +12,8 @@ from solo_gedi.inference import load
 from solo_gedi.methods import GEDI
 from solo_gedi.training import pretrain
 
+BATCH = "optimizer.batch_size=64"
+
 
 def logged(run):
     with (run.folder / "logs" / "version_0" / "metrics.csv").open() as file:
@@ -34,7 +36,7 @@ def test_losses_and_chains_are_near_those_of_full_precision(load_config, precisi
     chains, losses = {}, {}
     for name, setting in (("full", "32-true"), ("mixed", precision)):
         used = "fp32" if name == "full" else sampler
-        overrides = (f"precision={setting}", f"+method_kwargs.sgld.precision={used}")
+        overrides = (f"precision={setting}", f"+method_kwargs.sgld.precision={used}", BATCH)
         run = pretrain(load_config("gedi", *overrides, "data.num_workers=0"))
         model = run.method
         chains[name], losses[name] = model.replay_buffer.chains, logged(run)
