@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOLO_LEARN ?=
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-RUN := $(if $(SOLO_LEARN),PYTHONPATH=$(abspath $(SOLO_LEARN)))
+RUN := $(if $(SOLO_LEARN),PYTHONPATH="$$(cd "$(SOLO_LEARN)" && pwd)")
 
 .PHONY: demo test docs floors coverage mutants results setup browser clean
 

@@ -73,7 +73,7 @@ def compiled_score(model: Any, x: torch.Tensor) -> tuple[int, int]:
 def main() -> None:
     """Count it."""
     parser = options(__doc__)
-    parser.set_defaults(width=8, batch=8)
+    parser.set_defaults(width=8, batch=8, device="cpu")  # a GPU's draw is one graph
     given = parser.parse_args()
     batch = two_views(given)
     model: Any = build(
@@ -86,13 +86,15 @@ def main() -> None:
     calls, of_weights = compiled_score(model, batch[1][0])
     counts = {
         "a training step of gedi": operations(step_of(model, batch), given.device),
-        "a draw of 20 steps": operations(partial(model.draw_samples, batch[1][0]), given.device),
+        f"a draw of {given.steps} steps": operations(
+            partial(model.draw_samples, batch[1][0]), given.device
+        ),
         "two views of a batch, Table 5's strengths": operations(partial(views, pixels), "meta"),
         "one compiled score": calls,
         "gradients of weights in it": of_weights,
     }
     rows: list[Row] = [
-        {"operations of": name, "now": count, "before": BEFORE[name]}
+        {"operations of": name, "now": count, "before": BEFORE.get(name)}
         for name, count in counts.items()
     ]
     note = (

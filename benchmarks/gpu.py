@@ -9,6 +9,7 @@ too.
 
 import argparse
 import contextlib
+import gc
 import signal
 import tempfile
 import time
@@ -25,13 +26,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measure import HERE, Row, build, interleaved, machine, options, report, step_of
+from benchmarks.measure import HERE, Row, build, interleaved, options, report, result_of, step_of
 from benchmarks.measure import two_views as batch_of
 from benchmarks.scaling import _Step
 from benchmarks.sgld import jem_style, pooling_after_convolutions
 from solo_gedi import evaluate, hosts, load_config, pretrain
 from solo_gedi.core import sampler
-from solo_gedi.data.batched import BatchedViews
 from solo_gedi.errors import reason
 from solo_gedi.files import write_json
 
@@ -180,20 +180,36 @@ def waits_for_nothing(given: argparse.Namespace, batch: list[Any]) -> Iterator[R
 
 
 def fast(given: argparse.Namespace) -> Iterator[Row]:
-    """Whole steps; augmentation; draws by a loop in the style of JEM's code, eager, as graphs."""
+    """Whole steps; augmentation; draws by a loop in the style of JEM's code, eager, as graphs.
+
+    Steps are in PyTorch's defaults, by which a GPU's convolutions take TF32.
+    """
     batch = batch_of(given)
     names = ("gedi", "gedi_fast", "gedi_nogen", "swav")
     models: dict[str, Any] = {name: build(name, given) for name in names}
     models["swav"].sk = hosts.SinkhornKnopp(models["swav"].sk_iters, models["swav"].sk_epsilon)
-    work = {f"a step of {name}": step_of(model, batch) for name, model in models.items()}
-    yield from timed(interleaved(work, given.rounds))
+    work = {name: step_of(model, batch) for name, model in models.items()}
+    for name, value in interleaved(work, given.rounds).items():
+        drawn = getattr(models[name], "sampler", None)
+        by = f", sampler in {drawn.precision}" if drawn is not None else ""
+        yield {"what": f"a step of {name}{by}, ms", "value": value}
+    yield from fast_views(given)
+    for size in given.batches:
+        yield from fast_draws(on(given, batch=size))
+
+
+def fast_views(given: argparse.Namespace) -> Iterator[Row]:
+    """Augmentation on the device, where kornia is there."""
+    try:
+        from solo_gedi.data.batched import BatchedViews
+    except ImportError as error:
+        yield {"what": f"two views on the device: {reason(error)}", "value": None}
+        return
     (entry,) = load_config("cifar/swav").augmentations
     views = BatchedViews([hosts.build_transform("cifar10", entry)], [entry.num_crops])
     shape = (given.batch, 3, given.size, given.size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=given.device)
     yield from timed(interleaved({"two views on the device": lambda: views(pixels)}, given.rounds))
-    for size in given.batches:
-        yield from fast_draws(on(given, batch=size))
 
 
 def fast_draws(given: argparse.Namespace) -> Iterator[Row]:
@@ -209,8 +225,9 @@ def fast_draws(given: argparse.Namespace) -> Iterator[Row]:
         compiled: Any = build("gedi", given, only, COMPILED)
         theirs = pooling_after_convolutions(eager)
         buffer = torch.rand((eager.sgld.buffer_size, *like.shape[1:])) * 2 - 1
+        loop = {"JEM-style loop": partial(jem_style, theirs, buffer, given)}
         work = {
-            "JEM-style loop": partial(jem_style, theirs, buffer, given),
+            **(loop if precision == "fp32" else {}),  # which has no autocast
             "eager": partial(eager_draw, eager, like),
             "graphed": partial(graphed.draw_samples, like),
             "compiled": partial(compiled.draw_samples, like),
@@ -232,16 +249,26 @@ def memory(given: argparse.Namespace) -> Iterator[Row]:
     large += ("method_kwargs.sgld.buffer_size=1000",)
     cases = {"ResNet-8": (given, ()), "ResNet-50": (on(given, size=given.large), large)}
     for name, (sizes, overrides) in cases.items():
+        forget(given)
         if given.device == "cuda":
-            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        step_of(build("gedi", sizes, FP32, *overrides), batch_of(sizes))()
+        step = step_of(build("gedi", sizes, FP32, *overrides), batch_of(sizes))
+        for _ in range(2):  # Adam's moments are there from the second on
+            step()
+        del step
         peak = torch.cuda.max_memory_allocated() / 2**30 if given.device == "cuda" else None
         yield {"what": f"{name} at {sizes.size} pixels, GiB", "value": peak}
 
 
+def forget(given: argparse.Namespace) -> None:
+    """Give back the memory of models that nobody needs; a sampler and its loop hold each other."""
+    gc.collect()
+    if given.device == "cuda":
+        torch.cuda.empty_cache()
+
+
 def processes(given: argparse.Namespace) -> Iterator[Row]:
-    """What DDP costs with one process."""
+    """What DDP costs with one process; in both, the prior's term gathers over the group."""
     batch = batch_of(given)
     with tempfile.TemporaryDirectory() as folder:
         backend = "nccl" if given.device == "cuda" else "gloo"
@@ -302,7 +329,7 @@ PARTS: dict[str, tuple[Part, int]] = {
     "memory": (memory, 40),
     "processes": (processes, 40),
     "mixed": (mixed, 60),
-    "real": (real, 600),
+    "real": (real, 0),  # as long as it is given
 }
 
 
@@ -333,15 +360,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of it")
     parser.add_argument("--data", help="folder of images, for the part real")
     parser.add_argument("--seconds", type=int, default=60, help="for each method of the part real")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.json", help="results")
+    parser.add_argument("--out", type=Path, help="results; beside the others' if not given")
     given = parser.parse_args(arguments)
+    stored = given.out is None and not given.tiny
+    folder = HERE / "results" if stored else Path(tempfile.gettempdir())
+    given.out = given.out or folder / "gpu.json"
     given.batches, given.large = (64, 256), 224
     if given.tiny:
         given.width, given.batch, given.size, given.steps, given.rounds = 4, 4, 8, 2, 1
         given.batches, given.large = (4,), 32
     rows: list[Row] = []
+    about = "gpu", "all that a GPU is asked"
+    note = "`ok` says whether a value is within its bound."
     for name in given.parts:
         part, limit = PARTS[name]
+        limit = 3 * given.seconds + 240 if name == "real" else limit
         start = time.perf_counter()
         try:
             with within(limit):
@@ -351,13 +384,12 @@ def main(arguments: list[str] | None = None) -> None:
             what = f"{type(error).__name__}: {reason(error)}"
             rows.append({"part": name, "what": what, "value": None, "ok": False})
         rows.append({"part": name, "what": "seconds", "value": time.perf_counter() - start})
-        if given.device == "cuda":
-            torch.cuda.empty_cache()  # NCCL takes its own
-        write_json(given.out, {"machine": machine(), "rows": rows})
-    note = "`ok` says whether a value is within its bound."
-    if given.out == HERE / "results" / "gpu.json" and not given.tiny:
-        settings = on(given, out=str(given.out.name))
-        report("gpu", "all that a GPU is asked", rows, settings, note)
+        forget(given)  # NCCL takes its own
+        settings = on(given, out=given.out.name)
+        write_json(given.out, result_of(about[1], rows, settings, note))
+    if stored:
+        report(*about, rows, settings, note)
+    print(given.out)
 
 
 if __name__ == "__main__":

@@ -115,15 +115,15 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def result_of(title: str, rows: list[Row], given: argparse.Namespace, note: str) -> dict[str, Any]:
+    """Rows with what they were measured on, and how."""
+    about = {"title": title, "note": note, "machine": machine()}
+    return {**about, "settings": vars(given), "rows": rows}
+
+
 def report(name: str, title: str, rows: list[Row], given: argparse.Namespace, note: str) -> None:
     """Print a table, keep it as `results/<name>.json`, and renew `RESULTS.md` from all of them."""
-    result = {
-        "title": title,
-        "note": note,
-        "machine": machine(),
-        "settings": vars(given),
-        "rows": rows,
-    }
+    result = result_of(title, rows, given, note)
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")

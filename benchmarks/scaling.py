@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import Row, build, interleaved, options, report, step_of, two_views
+from solo_gedi.memory import keep_freed_memory
 
 # What grows, from small to large; all else as in the options.
 FACTORS = {
@@ -43,6 +44,7 @@ class _Step(nn.Module):
 
 def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tuple[float, float]:
     """Milliseconds of a step in this process, and the most memory that training took, in MB."""
+    keep_freed_memory()  # as every command does; this process was spawned
     before = _restart_peak()
     chains = f"method_kwargs.sgld.buffer_size={buffer}"
     model: Any = build("gedi", given, chains, "+method_kwargs.sgld.precision=fp32")

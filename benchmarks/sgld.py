@@ -1,7 +1,7 @@
 """The sampler: one draw of a batch of chains, against the loop of the public JEM code."""
 
 import copy
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,19 +45,16 @@ def pooling_after_convolutions(model: Any) -> Any:
 def main() -> None:
     """Time it."""
     given = options(__doc__).parse_args()
-    ours: Any = build("gedi", given, "+method_kwargs.sgld.precision=fp32")
+    # Each precision has a sampler of its own: one that changes would be captured anew on a GPU.
+    of_each: dict[str, Any] = {
+        name: build("gedi", given, f"+method_kwargs.sgld.precision={name}")
+        for name in ("fp32", "bf16")
+    }
+    ours = of_each["fp32"]
     theirs = pooling_after_convolutions(ours)
     theirs_on_ours = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
     like = two_views(given)[1][0]
-    ours.draw_samples(like)  # makes its sampler
     buffer = torch.rand(ours.sgld.buffer_size, 3, given.size, given.size) * 2 - 1
-
-    def draw(precision: str) -> Callable[[], None]:
-        def work() -> None:
-            ours.sampler.precision = precision
-            ours.draw_samples(like)
-
-        return work
 
     def ideal() -> None:
         with torch.no_grad():
@@ -68,8 +65,10 @@ def main() -> None:
         {
             "JEM-style loop, fp32": lambda: jem_style(theirs, buffer, given),
             "the same on this package's ResNet-8": lambda: jem_style(theirs_on_ours, buffer, given),
-            "this sampler, fp32": draw("fp32"),
-            "this sampler, bf16": draw("bf16"),
+            **{
+                f"this sampler, {name}": partial(model.draw_samples, like)
+                for name, model in of_each.items()
+            },
             "ideal: steps x 2 forwards, fp32": ideal,
         },
         given.rounds,

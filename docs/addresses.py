@@ -43,9 +43,10 @@ def urls(repository: str, tag: str) -> str:
         repository: its address.
         tag: of the release.
     """
+    owner, name = repository.split("/")[-2:]
     places = {
         "Homepage": repository,
-        "Documentation": f"{repository}/tree/{tag}/docs",
+        "Documentation": f"https://{owner}.github.io/{name}/",
         "Changelog": f"{repository}/blob/{tag}/CHANGELOG.md",
         "Issues": f"{repository}/issues",
     }

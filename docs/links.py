@@ -40,6 +40,7 @@ def broken(site: Path) -> list[str]:
     Args:
         site: folder of the built site.
     """
+    site = site.resolve()
     pages = {path: Page(path.read_text()) for path in site.rglob("*.html")}
     found = []
     for path, page in pages.items():
@@ -52,7 +53,8 @@ def broken(site: Path) -> list[str]:
             to = (path.parent / unquote(address.path)).resolve() if address.path else path
             to = to / "index.html" if to.is_dir() else to
             known = pages[to].anchors if to in pages else {""}
-            if not to.is_file() or unquote(address.fragment) not in known:
+            there = to.is_file() and to.is_relative_to(site)
+            if not there or unquote(address.fragment) not in known:
                 found.append(f"{path.relative_to(site)}: {link}")
     return found
 

@@ -145,6 +145,8 @@ def _keys(row: Row) -> Row:
     for key in ("split", "features"):
         if key in keys:
             keys[key] = Path(keys[key]).name
+    if "changed" in keys:
+        keys["changed"] = _without_paths(keys["changed"])
     return keys
 
 
@@ -259,11 +261,13 @@ def images(
         "logistic": ({"task": "logistic"}, 3),
         "kNN": ({"task": "knn"}, 3),
     }
+    whose = {row["features"] for row in select(rows, task="fid")}
     for row in select(rows, task="fid"):
         name = {"fid": "FID"}.get(row["metric"], "Fréchet distance")
         keys = {key: row[key] for key in ("task", "metric", "start", "steps", "features")}
         start = "fresh chains" if row["start"] == "fresh" else "buffer"
-        columns.setdefault(f"{name}, {start}, {row['steps']} steps", (keys, 2))
+        by = f", by {row['features']}'s features" if len(whose) > 1 else ""
+        columns.setdefault(f"{name}, {start}, {row['steps']} steps{by}", (keys, 2))
     for against in _against(rows):
         keys = {"task": "ood", "score": score, "against": against}
         columns[f"AUROC, {against}"] = (keys, 2)
@@ -319,7 +323,7 @@ def plain(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[R
 def alive(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[Row]:
     """How many seeds came to their end and the NMI of these, of cells `METHOD TERM lr=FACTORx`."""
     lines: dict[str, Row] = {}
-    for dataset in _datasets(result):
+    for dataset in dict.fromkeys(row["data set"] for row in (*result["rows"], *_failed(result))):
         for name in methods:
             method, term, rate = name.split()
             of_cell = {"data set": dataset, "method": name}
@@ -328,8 +332,9 @@ def alive(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[R
             number = done + len(select(_failed(result), **of_cell))
             head = f"{NAMES.get(method, method)}, {dataset}, {rate.removeprefix('lr=')}"
             line = lines.setdefault(term, {"term": term})
-            line[head] = f"{done} of {number}" + (f": {shown(nmi)}" if nmi else "")
-    return list(lines.values())
+            if number:
+                line[head] = f"{done} of {number}" + (f": {shown(nmi)}" if nmi else "")
+    return _without_empty(list(lines.values()))
 
 
 LAYOUTS = {"toy": toy, "images": images, "ood": ood, "plain": plain, "alive": alive}
@@ -370,10 +375,11 @@ def _seeds(result: Mapping[str, Any], dataset: str | None, method: str) -> str:
 
 def _without_empty(table: list[Row]) -> list[Row]:
     """A table without columns that say nothing, or one and the same data set."""
-    heads = [head for head in (table[0] if table else {}) if any(row[head] != "" for row in table)]
+    found = dict.fromkeys(head for row in table for head in row)
+    heads = [head for head in found if any(row.get(head, "") != "" for row in table)]
     if len({row.get("data set") for row in table}) == 1 and "data set" in heads:
         heads.remove("data set")
-    return [{head: row[head] for head in heads} for row in table]
+    return [{head: row.get(head, "") for head in heads} for row in table]
 
 
 def provenance(result: Mapping[str, Any]) -> str:

@@ -151,13 +151,13 @@ def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, 
         **{"method": "GEDI", "NMI": "0.650 ± 0.071", "NMI, paper": "0.45"},
         **{"accuracy": "0.325 ± 0.035", "NMI, batches of 64": "0.500 ± 0.000"},
         **{"its chance level": "0.300 ± 0.000", "linear": "0.800 ± 0.000"},
-        **{"Fréchet distance, fresh chains, 500 steps": "7.00 ± 0.00"},
-        **{"Fréchet distance, buffer, 0 steps": ""},
+        **{"Fréchet distance, fresh chains, 500 steps, by backbone's features": "7.00 ± 0.00"},
+        **{"Fréchet distance, buffer, 0 steps, by 1's features": ""},
         **{"AUROC, mnist": "0.90 ± 0.00", "AUROC, birds": "0.60 ± 0.00"},
         **{"seconds": "61 ± 0", "seeds": "2"},
     }
     assert table["SwAV"]["NMI"] == "0.450"
-    assert table["SwAV"]["Fréchet distance, buffer, 0 steps"] == "3.00"
+    assert table["SwAV"]["Fréchet distance, buffer, 0 steps, by 1's features"] == "3.00"
     assert table["k-means on the pixels"]["NMI"] == "0.512"
     assert table["k-means on the pixels"]["seeds"] == ""
     text = json.dumps(result)

@@ -9,9 +9,6 @@ from solo_gedi.backbones.energy_resnet8 import EnergyResNet8
 from solo_gedi.backbones.mlp import MLP
 from solo_gedi.errors import ConfigError, reason
 
-# Whose smaller ViTs solo-learn gives the heads of larger ones.
-_TWELVE_HEADS = ("mae", "mocov3")
-
 # Called as factory(method, **kwargs): solo-learn passes the method's name to every backbone.
 BackboneFactory = Callable[..., nn.Module]
 
@@ -41,8 +38,8 @@ def _of_timm(name: str) -> BackboneFactory:
     def build(method: str | None = None, **kwargs: Any) -> nn.Module:
         from timm import models
 
-        if name.startswith(("vit_tiny", "vit_small")) and method in _TWELVE_HEADS:
-            kwargs.setdefault("num_heads", 12)
+        if name.startswith(("vit_tiny", "vit_small")) and method == "mocov3":
+            kwargs.setdefault("num_heads", 12)  # as solo-learn has it
         # Not by timm.create_model: solo-learn puts networks of its own in the place of some names.
         return getattr(models, name)(pretrained=False, num_classes=0, **kwargs)
 

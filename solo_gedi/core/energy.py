@@ -66,10 +66,16 @@ class EnergyHead(nn.Module):
             (n, c): f(features) / tau. The last layer is in the precision of its weights, also
             under autocast: the losses compare energies whose difference is small beside their size.
         """
-        last: Any = self.layers[-1]
-        hidden = self.layers[:-1](features)
-        with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = last(hidden.to(last.weight.dtype))
+        layers: list[Any] = list(self.layers)
+        *first, last = layers
+        for layer in first:
+            features = layer(features)
+        device = features.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                logits: Tensor = last(features.to(last.weight.dtype))
+        else:
+            logits = last(features)
         return logits / self.temperature
 
 

@@ -140,11 +140,13 @@ class ReplayBuffer:
             self._arriving = slots, moved, wait
 
     def state_dict(self) -> dict[str, Any]:
-        """`chains`, on the CPU, and the `generator`'s state; tensors and builtins only."""
+        """`chains`, on the CPU, and the `generator`'s state; tensors and builtins only.
+
+        Chains that are on the CPU are not copied, as a module's weights are not.
+        """
         generator = None if self.generator is None else self.generator.get_state()
         # On the CPU, or other processes would read these chains onto this one's GPU.
-        chains = self.chains.to("cpu", copy=True)
-        return {"chains": chains, "generator": generator, "device": self.device.type}
+        return {"chains": self.chains.cpu(), "generator": generator, "device": self.device.type}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore saved chains; and the randomness, if saved on the same kind of device.

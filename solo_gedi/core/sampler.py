@@ -257,7 +257,7 @@ class Sampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue as the saved sampler would, but for a precision that the settings name.
 
-        One that `auto` has chosen elsewhere is measured anew on a processor without it.
+        What `auto` has chosen elsewhere is chosen anew where a process's processor has no bf16.
 
         Args:
             state: of `state_dict`. Without a `buffer` the chains stay as they are.
@@ -267,9 +267,10 @@ class Sampler:
         """
         if "buffer" in state:
             self.buffer.load_state_dict(state["buffer"])
-        can = state["precision"] != "bf16" or has_bf16(self.device)
-        if self.settings.precision == "auto" and can:
-            self.precision = state["precision"]
+        if self.settings.precision == "auto":
+            can = state["precision"] != "bf16" or has_bf16(self.device)
+            if all(gather(can) if self.gather_distributed else [can]):
+                self.precision = state["precision"]
         self.step_factor = state["step_factor"]
 
 

@@ -27,7 +27,7 @@ def write_reference(subject: Subject) -> Path | None:
     from solo_gedi.training.reference import measure_reference
 
     model = subject.model
-    if model.checkpoint is None or not _has_own_images(subject):
+    if model.checkpoint is None or subject.other_data:
         return None
     try:
         with evaluation_mode(model):
@@ -45,12 +45,3 @@ def write_reference(subject: Subject) -> Path | None:
     except OSError as error:
         logger.info("no reference for `typicality` in %s: %s", folder, error.strerror)
         return None
-
-
-def _has_own_images(subject: Subject) -> bool:
-    """Whether the training images are the run's own, perhaps at another place than then."""
-    data, own = subject.cfg.data, subject.model.config["data"]
-    keys = ("dataset", "train_path", "fraction")
-    changed = {key for key in keys if data.get(key) != own.get(key)}
-    there = subject.spec.splits or Path(str(own["train_path"])).exists()
-    return not changed or changed == {"train_path"} and not there

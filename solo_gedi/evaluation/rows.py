@@ -20,7 +20,7 @@ SCORES = {
     "mahalanobis": "-Mahalanobis distance",
 }
 _STARTS = {"fresh": "fresh chains", "buffer": "the buffer"}
-_OF_ALL = ("task", "metric", "split", "value")
+_OF_ALL = ("task", "metric", "split", "value", "changed")
 
 
 def describe(row: Row) -> str:
@@ -34,8 +34,11 @@ def describe(row: Row) -> str:
     >>> describe({"task": "ood", "metric": "auroc", "score": "log_density", "against": "uniform"})
     'log p, against uniform'
     """
-    sentence = _SENTENCES.get(row["task"], _keys)
-    return sentence(row)
+    sentence = _SENTENCES.get(row["task"], _keys)(row)
+    if "changed" not in row:
+        return sentence
+    how, against, other = sentence.partition(", against")
+    return f"{how}, with {row['changed']}{against}{other}"
 
 
 def say(row: Row) -> str:

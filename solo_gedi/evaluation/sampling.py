@@ -30,13 +30,13 @@ def fid(subject: Subject) -> Found:
         raise ConfigError("the Fréchet distance is for images, not for points")
     model, options = subject.model, subject.options
     features = _features(subject)
-    number = min(options.num_samples, len(subject.test.labels))
-    chains = _chains(model, options.start, number)
+    loader: Any = subject.test_loader
+    chains = _chains(model, options.start, min(options.num_samples, len(loader.sampler)))
     samples = draw_samples(model, chains, [options.steps], generator=_generator(model))
     drawn = samples[options.steps]
     # Apple's GPUs have no float64, which the metric computes in.
     device = "cpu" if model.device.type == "mps" else model.device
-    real = (model.space.to_samples(x) for x, _ in subject.test_loader)
+    real = (model.space.to_samples(x) for x, _ in loader)
     distance = frechet_distance(features, real, drawn.split(100), device)
     yield from subject.rows(
         "fid",

@@ -21,7 +21,7 @@ from solo_gedi.inference.load import HasCheckpoint
 
 Source = Model | str | Path | HasCheckpoint
 
-_OF_THE_RUN = ("dataset", "train_path", "fraction")  # of its config's data
+_OWN_DATA = ("dataset", "train_path", "fraction")
 
 
 @dataclass
@@ -56,6 +56,14 @@ class Subject:
     def on_training(self) -> bool:
         """Whether the training images are measured, because there are no others."""
         return not self.spec.points and self.cfg.data.val_path is None
+
+    @property
+    def other_data(self) -> dict[str, Any]:
+        """What the training data have otherwise than the run's own; nothing if they have moved."""
+        data, own = self.cfg.data, self.model.config["data"]
+        other = {key: data.get(key) for key in _OWN_DATA if data.get(key) != own.get(key)}
+        there = self.spec.splits or Path(str(own["train_path"])).exists()
+        return other if there or other.keys() != {"train_path"} else {}
 
     @property
     def split(self) -> str:
@@ -201,18 +209,18 @@ class Subject:
         return found._replace(labels=torch.full_like(found.clusters, -1))
 
     def rows(self, task: str, values: Mapping[str, float], **keys: Any) -> Iterator[Row]:
-        """A row for each value; where other data were read than the run's, it says which.
+        """A row for each value.
 
         Args:
             task: that measured them.
             values: metric -> value.
-            keys: how, for all of them.
+            keys: how, for all of them; `changed` says what was otherwise than the run has it.
         """
-        data, own = self.cfg.data, self.model.config["data"]
-        other = {k: data.get(k) for k in _OF_THE_RUN if data.get(k) != own.get(k)}
+        other = {f"data.{key}": value for key, value in self.other_data.items()}
+        if changed := {**other, **keys.pop("changed", {})}:
+            keys["changed"] = ", ".join(f"{key}={value}" for key, value in changed.items())
         for metric, value in values.items():
-            how = {**keys, **other, "split": self.split}
-            yield {"task": task, "metric": metric, **how, "value": value}
+            yield {"task": task, "metric": metric, **keys, "split": self.split, "value": value}
 
 
 def subject_of(source: Source, options: Options, folder: Path | None = None) -> Subject:

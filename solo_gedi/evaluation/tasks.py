@@ -42,10 +42,10 @@ from solo_gedi.evaluation.subject import Subject
 
 Found = Iterator[Row | Picture]
 
-# Changes to a probe's config that its rows name otherwise, or that are of no account.
-_SAID = (
-    *("optimizer.name", "optimizer.lr", "optimizer.batch_size", "max_epochs", "max_time"),
-    *("data.val_path", "data.num_workers", "accelerator", "devices", "enable_progress_bar"),
+# What the rows of a probe say of its config anyway, and where its data lie.
+_NAMED = (
+    *("optimizer.name", "optimizer.lr", "optimizer.batch_size", "max_epochs"),
+    *("name", "data.train_path", "data.val_path"),
 )
 
 
@@ -170,6 +170,7 @@ def linear(subject: Subject) -> Found:
     """solo-learn's offline linear probe."""
     from solo_gedi import training
     from solo_gedi.config.keys import leaves
+    from solo_gedi.training.resume import MACHINE
 
     if subject.is_points:
         raise ConfigError("the linear probe is for images, not for points")
@@ -188,10 +189,13 @@ def linear(subject: Subject) -> Found:
         "epochs": cfg.max_epochs,
         "batch": cfg.optimizer.batch_size,
     }
-    changed = ((key, value) for key, value in leaves(subject.probe) if key not in _SAID)
-    further = {f"probe.{key}": str(value) for key, value in changed}
+    changed = {
+        f"probe.{key}": value
+        for key, value in leaves(subject.probe)
+        if not any(f"{key}.".startswith(f"{known}.") for known in (*MACHINE, *_NAMED))
+    }
     accuracy = run.metrics["val_acc1"] / 100
-    yield from subject.rows("linear", {"accuracy": accuracy}, **keys, **further)
+    yield from subject.rows("linear", {"accuracy": accuracy}, **keys, changed=changed)
 
 
 def logistic(subject: Subject) -> Found:

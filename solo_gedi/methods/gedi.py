@@ -27,6 +27,8 @@ from solo_gedi.methods.kwargs import MethodKwargs, with_defaults
 
 logger = get_logger(__name__)
 
+_HALF = ("16-true", "bf16-true")  # of Lightning's `precision`
+
 
 class GEDI(MethodWithChains):
     """GEnerative and DIscriminative training (Sansone, "The Triad of Failure Modes").
@@ -72,6 +74,11 @@ class GEDI(MethodWithChains):
             cluster_prior=None if prior is None else torch.tensor(prior),
             gather_distributed=True,
         )
+        if self.objective.needs_samples and str(self.cfg.get("precision")) in _HALF:
+            raise ConfigError(
+                f"precision={self.cfg.precision} would keep the chains in half precision, in which "
+                "their steps are lost: take bf16-mixed or 16-mixed"
+            )
         self.mixes_batch = mixes_batch(self.backbone)
         limit = kwargs.max_spectral_norm
         networks = self.backbone, self.projector

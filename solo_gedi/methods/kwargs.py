@@ -15,7 +15,6 @@ logger = get_logger(__name__)
 
 # Weights of the terms that steady the generative one.
 STEADYING = ("energy_l2", "grad_penalty")
-_HALF = ("16-true", "bf16-true")
 
 
 @dataclass
@@ -95,11 +94,6 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
                 raise ConfigError(f"method_kwargs.{section}{name} must be finite, got {value}")
     if kwargs.num_clusters is None:
         kwargs.num_clusters = max(2, cfg.data.num_classes)
-    if str(cfg.get("precision")) in _HALF:
-        raise ConfigError(
-            f"precision={cfg.precision} would keep the chains in half precision, in which their "
-            "steps are lost: take bf16-mixed or 16-mixed"
-        )
     sgld, weights, prior = kwargs.sgld, kwargs.weights, kwargs.cluster_prior
     bounds = {
         "proj_hidden_dim": (kwargs.proj_hidden_dim >= 1, "at least 1"),

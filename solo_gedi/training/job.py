@@ -175,7 +175,7 @@ class Job:
 
         Raises:
             GEDIError: if Lightning refuses a setting, an image cannot be read or training
-                diverges; the folder of a run without a checkpoint is removed in its first epoch.
+                diverges. Before an epoch is done or a checkpoint written, its folder is removed.
             KeyboardInterrupt: for a Ctrl-C before the first step.
         """
         try:
@@ -187,12 +187,12 @@ class Job:
                 _remove(self._made)
             raise
         finally:
-            for loader in (train, val):
-                if isinstance(loader, TrainingLoader | WorkersLoader):
-                    loader.end()
             forget()
             if self._lock is not None:
                 release(self._lock)
+            for loader in (train, val):
+                if isinstance(loader, TrainingLoader | WorkersLoader):
+                    loader.end()
 
     def _fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         cfg = self.cfg
@@ -221,7 +221,8 @@ class Job:
                 signal.signal(signal.SIGINT, on_sigint)
                 raise error.__context__ from None
             finally:
-                self._begun = trainer.current_epoch > 0
+                before = checkpoints.progress(self.resume_from)[0] if self.resume_from else 0
+                self._begun = trainer.current_epoch > before
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
             raise ConfigError("max_steps and the like leave no time for a training step")

@@ -76,6 +76,7 @@ def load_backbone(cfg: DictConfig) -> torch.nn.Module:
 
     Raises:
         CheckpointError: if the checkpoint is of another method or network, or leaves a weight open.
+        ConfigError: for an `optimizer.layer_decay` that the backbone has no use for.
     """
     path = checkpoints.of_run(cfg.pretrained_feature_extractor)
     checkpoint = checkpoints.read(path)
@@ -106,7 +107,7 @@ def _compare_views(pretrained: Mapping[str, Any], cfg: DictConfig) -> None:
     for key in ("crop_size", "mean", "std"):
         if before.get(key) is not None and before[key] != now.get(key):
             logger.warning(
-                "The backbone was pretrained with %s=%s and is probed with %s; "
-                "data.augmentations.%s says with which.",
+                "The backbone was pretrained with %s=%s and is probed with %s: set "
+                "data.augmentations.%s to change that.",
                 *(key, before[key], now.get(key), key),
             )

@@ -214,16 +214,6 @@ def test_chains_of_another_shape_are_not_dealt_out():
     assert torch.equal(buffer.chains, before)
 
 
-def test_a_state_stays_as_it_was_while_chains_move_on():
-    buffer = random_buffer()
-    before = buffer.chains.clone()
-    state = buffer.state_dict()
-    buffer.write(torch.arange(10), buffer.chains + 1)
-    assert torch.equal(state["chains"], before)
-    buffer.load_state_dict(state)
-    assert torch.equal(buffer.chains, before)
-
-
 def test_drawing_more_chains_than_there_are_is_refused():
     with pytest.raises(ValueError, match="11 different chains from a buffer of 10"):
         random_buffer().draw(11)

@@ -282,8 +282,11 @@ def test_numbers_of_other_data_stand_beside_the_runs_own(run):
     evaluate(run, tasks="knn")
     result = evaluate(run, tasks="knn", overrides=["data.train_path=val"])
     own, other = select(result.metrics["results"], task="knn")
-    assert "train_path" not in own
-    assert other["train_path"] == "val"
+    assert "changed" not in own
+    assert other["changed"] == "data.train_path=val"
+    page = (run / "report.html").read_text()
+    assert "euclidean distance;" in page
+    assert "euclidean distance, with data.train_path=val;" in page
 
 
 def test_rows_of_a_probe_say_what_was_changed_of_it(run, monkeypatch):
@@ -292,7 +295,7 @@ def test_rows_of_a_probe_say_what_was_changed_of_it(run, monkeypatch):
     changes = ["probe.max_epochs=1", "probe.finetune=true"]
     result = evaluate(run, tasks="linear", overrides=changes, write=False)
     (row,) = result.rows
-    assert (row["epochs"], row["probe.finetune"]) == (1, "True")
+    assert (row["epochs"], row["changed"]) == (1, "probe.finetune=True")
 
 
 def test_a_probe_that_its_time_has_ended_is_no_result(run, monkeypatch):

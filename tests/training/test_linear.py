@@ -71,7 +71,7 @@ def test_probe_takes_a_runs_folder_and_says_where_images_are_seen_otherwise(
         assert "probed with" not in caplog.text
         cfg.data.augmentations.crop_size = 16
         linear(cfg)
-    assert "pretrained with crop_size=8 and is probed with 16; data.augmentations" in caplog.text
+    assert "pretrained with crop_size=8 and is probed with 16: set data.augm" in caplog.text
 
 
 @pytest.mark.parametrize(

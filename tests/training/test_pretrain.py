@@ -1,4 +1,5 @@
 import csv
+import multiprocessing
 import signal
 from pathlib import Path
 
@@ -87,15 +88,26 @@ def test_what_a_run_without_checkpoints_has_logged_outlives_its_error(load_confi
 
 
 def test_ctrl_c_before_the_first_step_is_an_interruption(load_config, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(GEDI, "on_fit_start", interrupted)
+    monkeypatch.setattr(GEDI, "setup", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         pretrain(load_config("gedi"))
     assert signal.getsignal(signal.SIGINT) is before
     assert not list(Path("trained_models").rglob("*.csv"))
+
+
+def test_no_worker_outlives_a_training_that_fails(load_config, monkeypatch):
+    def fail(*_):
+        raise DataError("one.png cannot be read")
+
+    monkeypatch.setattr(GEDI, "validation_step", fail)
+    workers = ["data.num_workers=1", "+num_sanity_val_steps=0"]
+    with pytest.raises(DataError):
+        pretrain(load_config("gedi", *workers))
+    assert not multiprocessing.active_children()
 
 
 def test_logged_metrics_name_every_term(load_config):

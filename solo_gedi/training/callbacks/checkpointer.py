@@ -38,8 +38,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         save = super().save_checkpoint
         try:
-            for left in Path(path).parent.glob(".*.ckpt.*.partial"):  # by a kill
-                left.unlink(missing_ok=True)
             write_atomically(Path(path), lambda partial: save(checkpoint, partial, storage_options))
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
             raise CheckpointError(
@@ -147,8 +145,8 @@ class Checkpointer(Callback):
         within = of_epochs["ready"] > of_epochs["processed"]
         if within and self.cfg.get("knn_eval", {}).get("enabled"):
             logger.warning(
-                "val_knn_acc1 of the epoch that this run goes on with is by the images of its "
-                "remaining batches alone"
+                "val_knn_acc1 of the epoch that this run goes on with uses only the images of its "
+                "remaining batches"
             )
         before, now = checkpoint.get("processes", trainer.world_size), trainer.world_size
         if checkpoint.get("batches_per_epoch") == trainer.limit_train_batches:

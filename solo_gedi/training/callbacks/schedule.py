@@ -21,7 +21,7 @@ class Schedule(Callback):
         factor: the config's learning rate over that of the checkpoint, which differ where the
             number of devices does.
         of_classifiers: the same of the online classifiers, whose rate solo-learn multiplies by the
-            devices where there is validation data alone.
+            devices only where there is validation data.
     """
 
     def __init__(self, factor: float = 1.0, of_classifiers: float = 1.0) -> None:
@@ -72,8 +72,8 @@ class Schedule(Callback):
                 _go_through(config.scheduler, own, rates, step, factors)
 
     def _factor_of(self, group: dict[str, Any]) -> float:
-        of_one = str(group.get("name")).endswith("classifier")
-        return self.of_classifiers if of_one else self.factor
+        # solo-learn's names: classifier, momentum_classifier, classifier_no_decay
+        return self.of_classifiers if "classifier" in str(group.get("name")) else self.factor
 
 
 def _shape(state: dict[str, Any]) -> dict[str, Any]:

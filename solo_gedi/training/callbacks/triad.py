@@ -13,7 +13,7 @@ from solo_gedi.hosts import cluster_scores
 class Triad(Callback):
     """Logs the measures of `core.failure_modes.triad` of every epoch's last batch.
 
-    As `triad_<measure>`, for any method that says something of which a cluster can be taken.
+    As `triad_<measure>`, for any method whose outputs give clusters.
     """
 
     def on_train_batch_end(

@@ -139,8 +139,8 @@ class WorkersLoader(DataLoader):
     def end(self) -> None:
         """End the workers of a training that has ended, by an error or within an epoch, at once.
 
-        Whatever holds them else leaves them to a garbage collection, which closes first the queue
-        by which they would be told, and waits ten seconds for each.
+        Otherwise they end at a garbage collection, which closes their queue first and then waits
+        ten seconds for each.
         """
         if self._batches is not None:
             self._batches.close()
