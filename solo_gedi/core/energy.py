@@ -70,12 +70,11 @@ class EnergyHead(nn.Module):
         *first, last = layers
         for layer in first:
             features = layer(features)
-        device = features.device.type
-        if torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
-                logits: Tensor = last(features.to(last.weight.dtype))
-        else:
-            logits = last(features)
+        if features.dtype == last.weight.dtype:
+            logits: Tensor = last(features)
+        else:  # as autocast has made them
+            with torch.autocast(features.device.type, enabled=False):
+                logits = last(features.to(last.weight.dtype))
         return logits / self.temperature
 
 

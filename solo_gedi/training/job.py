@@ -221,8 +221,7 @@ class Job:
                 signal.signal(signal.SIGINT, on_sigint)
                 raise error.__context__ from None
             finally:
-                before = checkpoints.progress(self.resume_from)[0] if self.resume_from else 0
-                self._begun = trainer.current_epoch > before
+                self._begun = trainer.current_epoch > stop.first
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
             raise ConfigError("max_steps and the like leave no time for a training step")

@@ -1,5 +1,6 @@
 """Lets a signal or a time limit end a run between two steps, from where it can go on exactly."""
 
+import math
 import os
 import signal
 import threading
@@ -34,6 +35,7 @@ class GracefulStop(Callback):
     Attributes:
         received: the signal; None if there was none.
         why: what ended the run, for a person; None if nothing did.
+        first: the epoch that this start began with; infinite until then.
         done: epochs and batches of the next one, when it was ended.
     """
 
@@ -45,6 +47,7 @@ class GracefulStop(Callback):
         self.checkpointer, self.max_time = checkpointer, max_time
         self.received: int | None = None
         self.why: str | None = None
+        self.first = math.inf
         self.done = 0, 0
         self._clock = Timer(max_time, verbose=False)
         self._moved = False
@@ -57,6 +60,7 @@ class GracefulStop(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, which would end the run in the middle of a step."""
+        self.first = trainer.current_epoch
         self._clock.on_train_start(trainer, pl_module)
         for number in self._before:
             signal.signal(number, self._receive)
