@@ -132,7 +132,7 @@ def collect(folders: Sequence[Path], **about: Any) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     run = json.loads(path.read_text())
-    if run.get("format") != 2:
+    if run.get("format") != 2 and run.get("status") != "failed":  # which has a reason alone
         raise ValueError(f"{path} is not of this version: evaluate the run again")
     return run
 
@@ -321,11 +321,11 @@ def plain(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[R
 
 
 def alive(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[Row]:
-    """How many seeds came to their end and the NMI of these, of cells `METHOD TERM lr=FACTORx`."""
+    """How many seeds came to their end and the NMI of these, of cells `METHOD-TERM-lr=FACTORx`."""
     lines: dict[str, Row] = {}
     for dataset in dict.fromkeys(row["data set"] for row in (*result["rows"], *_failed(result))):
-        for name in methods:
-            method, term, rate = name.split()
+        for name in sorted(methods, key=_method_and_rate):
+            method, term, rate = name.split("-")
             of_cell = {"data set": dataset, "method": name}
             nmi = one(result["rows"], **of_cell, **_NMI)
             done = len(nmi["seeds"]) if nmi else 0
@@ -335,6 +335,11 @@ def alive(result: Mapping[str, Any], methods: Sequence[str], **_: str) -> list[R
             if number:
                 line[head] = f"{done} of {number}" + (f": {shown(nmi)}" if nmi else "")
     return _without_empty(list(lines.values()))
+
+
+def _method_and_rate(name: str) -> tuple[str, float]:
+    method, _, rate = name.split("-")
+    return method, float(rate.removeprefix("lr=").rstrip("x"))
 
 
 LAYOUTS = {"toy": toy, "images": images, "ood": ood, "plain": plain, "alive": alive}

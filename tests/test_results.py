@@ -192,9 +192,9 @@ def test_a_study_of_its_own_is_a_line_for_what_has_the_same_keys(docs, tmp_path)
 
 def test_seeds_that_came_to_their_end_are_counted_by_term_and_rate(docs, tmp_path):
     for seed, nmi in ((0, 0.4), (1, 0.5)):
-        cell(tmp_path / "runs", "moons", "gedi nothing lr=1x", seed, nmi)
-    cell(tmp_path / "runs", "moons", "gedi nothing lr=10x", 0, 0.4)
-    cell(tmp_path / "runs", "moons", "gedi nothing lr=10x", 1, 0.4, status="failed", reason="away")
+        cell(tmp_path / "runs", "moons", "gedi-nothing-lr=1x", seed, nmi)
+    cell(tmp_path / "runs", "moons", "gedi-nothing-lr=10x", 0, 0.4)
+    cell(tmp_path / "runs", "moons", "gedi-nothing-lr=10x", 1, 0.4, status="failed", reason="away")
     docs.store(docs.collect([tmp_path / "runs"], **ABOUT), tmp_path / "it.json")
     page = docs.render("<!-- results: it alive -->\n<!-- end -->", tmp_path)
     assert lines_of(page)["nothing"] == {

@@ -75,4 +75,4 @@ figure.tight_layout()
 # ```
 #
 # Read next: [the triad of failure modes](../concepts/triad.md), and
-# [what the studies have shown](../studies.md).
+# [the results](../results/index.md#toy).
