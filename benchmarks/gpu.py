@@ -370,7 +370,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.width, given.batch, given.size, given.steps, given.rounds = 4, 4, 8, 2, 1
         given.batches, given.large = (4,), 32
     rows: list[Row] = []
-    about = "gpu", "all that a GPU is asked"
+    title, settings = "all that a GPU is asked", on(given, out=given.out.name)
     note = "`ok` says whether a value is within its bound."
     for name in given.parts:
         part, limit = PARTS[name]
@@ -385,10 +385,9 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append({"part": name, "what": what, "value": None, "ok": False})
         rows.append({"part": name, "what": "seconds", "value": time.perf_counter() - start})
         forget(given)  # NCCL takes its own
-        settings = on(given, out=given.out.name)
-        write_json(given.out, result_of(about[1], rows, settings, note))
+        write_json(given.out, result_of(title, rows, settings, note))
     if stored:
-        report(*about, rows, settings, note)
+        report("gpu", title, rows, settings, note)
     print(given.out)
 
 

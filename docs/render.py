@@ -402,8 +402,7 @@ def table_of(instruction: str, folder: Path | None = None) -> str:
 
     Args:
         instruction: name of a result; perhaps a layout, `toy`, `images`, `ood`, `plain` or
-            `alive`; and
-            `methods=NAME,...` or `score=NAME`.
+            `alive`; and `methods=NAME,...` or `score=NAME`.
         folder: of the results; docs/results when None.
 
     Raises:

@@ -170,7 +170,7 @@ def linear(subject: Subject) -> Found:
     """solo-learn's offline linear probe."""
     from solo_gedi import training
     from solo_gedi.config.keys import leaves
-    from solo_gedi.training.resume import MACHINE
+    from solo_gedi.training.resume import MACHINE, among
 
     if subject.is_points:
         raise ConfigError("the linear probe is for images, not for points")
@@ -192,7 +192,7 @@ def linear(subject: Subject) -> Found:
     changed = {
         f"probe.{key}": value
         for key, value in leaves(subject.probe)
-        if not any(f"{key}.".startswith(f"{known}.") for known in (*MACHINE, *_NAMED))
+        if not among(key, (*MACHINE, *_NAMED))
     }
     accuracy = run.metrics["val_acc1"] / 100
     yield from subject.rows("linear", {"accuracy": accuracy}, **keys, changed=changed)

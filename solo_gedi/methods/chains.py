@@ -113,7 +113,7 @@ class MethodWithChains(BaseMethod):
                 f"room for {in_words(free)}; set a smaller one{elsewhere}"
             )
         # Together, or the others would wait for the one that has no room.
-        for found in filter(None, gather(problem)):
+        if found := next(filter(None, gather(problem)), None):
             raise ConfigError(found)
         logger.info("The replay buffer's %s chains take %s.", f"{size:,}", taken)
 

@@ -112,7 +112,7 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
     found = differences(saved, cfg) if saved else _known(differences(beside, cfg))
     saved = saved or beside
     kept = (*MACHINE, *FOLLOWED)
-    if refused := [difference for difference in found if not _among(difference[0], kept)]:
+    if refused := [difference for difference in found if not among(difference[0], kept)]:
         key, before, now = refused[0]
         more = ", ".join(key for key, _, _ in refused[1:6]) + ", ..." * (len(refused) > 6)
         raise CheckpointError(
@@ -135,7 +135,7 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
         raise ConfigError(
             f"{key}={cfg[key]}: resume_from_checkpoint={path} has {has} already; ask for more"
         )
-    changed = [f"{k}={now} (was {old})" for k, old, now in found if _among(k, FOLLOWED)]
+    changed = [f"{k}={now} (was {old})" for k, old, now in found if among(k, FOLLOWED)]
     with_them = f", from there on with {', '.join(changed)}" if changed else ""
     logger.info("Resuming from %s%s", path, with_them)
     return cfg.optimizer.lr / saved["optimizer"]["lr"] if saved else 1.0
@@ -157,7 +157,7 @@ def differences(
     sides = [{**dict(_flat(config)), **_rates(config)} for config in (saved, now)]
     keys = sorted(
         {*sides[0], *sides[1]},
-        key=lambda key: (not _among(key, _FIRST), not key.endswith(".name"), key),
+        key=lambda key: (not among(key, _FIRST), not key.endswith(".name"), key),
     )
     pairs = ((key, sides[0].get(key), sides[1].get(key)) for key in keys)
     return [(key, a, b) for key, a, b in pairs if not _alike(a, b)]
@@ -170,7 +170,7 @@ def others(saved: Mapping[str, Any], cfg: Mapping[str, Any] | DictConfig) -> set
         saved: of an earlier run.
         cfg: of a run.
     """
-    return {key for key, _, _ in differences(saved, cfg) if not _among(key, MACHINE)}
+    return {key for key, _, _ in differences(saved, cfg) if not among(key, MACHINE)}
 
 
 def _known(found: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
@@ -204,7 +204,16 @@ def _rates(config: Mapping[str, Any]) -> dict[str, float]:
     return given
 
 
-def _among(key: str, names: tuple[str, ...]) -> bool:
+def among(key: str, names: tuple[str, ...]) -> bool:
+    """Whether a key of a config is one of some, or within a section among them.
+
+    Args:
+        key: dotted.
+        names: of keys and sections.
+
+    >>> among("data.num_workers", MACHINE), among("wandb.project", MACHINE), among("seed", MACHINE)
+    (True, True, False)
+    """
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
