@@ -108,7 +108,7 @@ def main() -> None:
         "iteration after every step. A compiled draw took 2.2 times as long as an eager one on "
         "that CPU, and takes 0.8 of it (width 32, 64 images)."
     )
-    report("counts", "operations, counted", rows, given, note)
+    report("counts", "operations of a step", rows, given, note)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from solo_gedi.config import as_config, load_config
 from solo_gedi.hosts import BaseMethod
 from solo_gedi.memory import keep_freed_memory
 from solo_gedi.methods import register
+from solo_gedi.report.environment import environment
 from solo_gedi.training.job import parse
 
 HERE = Path(__file__).parent
@@ -96,7 +98,7 @@ def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on, and of which commit."""
     models = [
         line.partition(":")[2].strip()
         for line in _read(Path("/proc/cpuinfo")).splitlines()
@@ -108,6 +110,8 @@ def machine() -> dict[str, str]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "commit": environment("cpu").get("commit", "unknown"),
+        "date": datetime.now(timezone.utc).date().isoformat(),
     }
 
 
@@ -128,10 +132,15 @@ def report(name: str, title: str, rows: list[Row], given: argparse.Namespace, no
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(_shown(name, result))
+    (HERE / "RESULTS.md").write_text(page())
+
+
+def page() -> str:
+    """All that is stored, as `RESULTS.md` has it."""
     parts = ["# Results of the last runs\n\nWritten by `python -m benchmarks.NAME`.\n"]
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted((HERE / "results").glob("*.json")):
         parts.append(_shown(path.stem, json.loads(path.read_text())))
-    (HERE / "RESULTS.md").write_text("\n".join(parts))
+    return "\n".join(parts)
 
 
 def _shown(name: str, result: dict[str, Any]) -> str:

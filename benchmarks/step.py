@@ -1,4 +1,4 @@
-"""A training step of GEDI against its ideal, and of its ablation against SwAV's."""
+"""A training step of GEDI against its ideal, and of the quick recipes against SwAV's."""
 
 from typing import Any
 
@@ -27,6 +27,7 @@ def main() -> None:
     gedi: Any = build("gedi", given, "+method_kwargs.sgld.precision=fp32")
     # In training all methods get the noise; SwAV and Barlow Twins from a callback.
     models: dict[str, Any] = {
+        "gedi_fast": build("gedi_fast", given, "+method_kwargs.sgld.precision=fp32"),
         "gedi_nogen": build("gedi_nogen", given, "method_kwargs.input_noise_std=0"),
         **{name: build(name, given) for name in ("swav", "barlow")},
     }

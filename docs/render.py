@@ -264,10 +264,11 @@ def images(
     whose = {row["features"] for row in select(rows, task="fid")}
     for row in select(rows, task="fid"):
         name = {"fid": "FID"}.get(row["metric"], "Fréchet distance")
-        keys = {key: row[key] for key in ("task", "metric", "start", "steps", "features")}
-        start = "fresh chains" if row["start"] == "fresh" else "buffer"
+        which = ("task", "metric", "start", "steps", "samples", "features")
+        start = "fresh chains" if row["start"] == "fresh" else "chains of the buffer"
+        head = f"{name}, {row['samples']:,} {start}, {row['steps']} steps"
         by = f", by {row['features']}'s features" if len(whose) > 1 else ""
-        columns.setdefault(f"{name}, {start}, {row['steps']} steps{by}", (keys, 2))
+        columns.setdefault(f"{head}{by}", ({key: row[key] for key in which}, 2))
     for against in _against(rows):
         keys = {"task": "ood", "score": score, "against": against}
         columns[f"AUROC, {against}"] = (keys, 2)

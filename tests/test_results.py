@@ -24,6 +24,12 @@ def test_every_page_is_as_its_results_have_it(docs):
         assert docs.render(text) == text, f"{page.name}: run `make results`"
 
 
+def test_the_page_of_speed_is_as_its_results_have_it(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    measure = importlib.import_module("benchmarks.measure")
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text() == measure.page()
+
+
 def test_every_result_says_where_it_comes_from(docs):
     for path in docs.RESULTS.glob("*.json"):
         result = json.loads(path.read_text())
@@ -122,7 +128,7 @@ def test_toy_table_has_the_papers_values_beside_ours(docs, stored, tmp_path):
 
 
 def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, tmp_path):
-    ood = {"against": "mnist", "path": "/somewhere/data"}
+    ood, drawn = {"against": "mnist", "path": "/somewhere/data"}, {"start": "fresh", "steps": 500}
     for seed, nmi in enumerate((0.6, 0.7)):
         cell(
             tmp_path / "runs",
@@ -134,11 +140,11 @@ def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, 
             row("ood", "auroc", 0.9, score="neg_grad_norm", **ood),
             row("ood", "auroc", 0.7, score="knn_distance", k=50, **ood),
             row("ood", "auroc", 0.6, score="neg_grad_norm", against="custom", path="/my/birds"),
-            row("fid", "frechet_distance", 7.0, features="backbone", start="fresh", steps=500),
+            row("fid", "frechet_distance", 7.0, features="backbone", **drawn, samples=2000),
         )
     place = cell(tmp_path / "runs", "cifar10", "swav", 0, 0.4)
     # What another evaluation of the run has added since.
-    later = {"start": "buffer", "steps": 0, "features": "/runs/swav/1"}
+    later = {"start": "buffer", "steps": 0, "samples": 64, "features": "/runs/swav/1"}
     again = row("clustering", "nmi", 0.45, source="model", output="cluster head")
     (place / "swav" / "id").mkdir(parents=True)
     added = {"format": 2, "results": [row("fid", "frechet_distance", 3.0, **later), again]}
@@ -146,18 +152,19 @@ def test_image_table_has_a_line_a_method_and_the_trivial_baseline(docs, stored, 
 
     result, page = stored()
     table = lines_of(page)
+    of_buffer = "Fréchet distance, 64 chains of the buffer, 0 steps, by 1's features"
     assert list(table) == ["SwAV", "GEDI", "k-means on the pixels"]
     assert table["GEDI"] == {
         **{"method": "GEDI", "NMI": "0.650 ± 0.071", "NMI, paper": "0.45"},
         **{"accuracy": "0.325 ± 0.035", "NMI, batches of 64": "0.500 ± 0.000"},
         **{"its chance level": "0.300 ± 0.000", "linear": "0.800 ± 0.000"},
-        **{"Fréchet distance, fresh chains, 500 steps, by backbone's features": "7.00 ± 0.00"},
-        **{"Fréchet distance, buffer, 0 steps, by 1's features": ""},
+        **{"Fréchet distance, 2,000 fresh chains, 500 steps, by backbone's features": "7.00 ± 0.00"},
+        **{of_buffer: ""},
         **{"AUROC, mnist": "0.90 ± 0.00", "AUROC, birds": "0.60 ± 0.00"},
         **{"seconds": "61 ± 0", "seeds": "2"},
     }
     assert table["SwAV"]["NMI"] == "0.450"
-    assert table["SwAV"]["Fréchet distance, buffer, 0 steps, by 1's features"] == "3.00"
+    assert table["SwAV"][of_buffer] == "3.00"
     assert table["k-means on the pixels"]["NMI"] == "0.512"
     assert table["k-means on the pixels"]["seeds"] == ""
     text = json.dumps(result)

@@ -58,16 +58,22 @@ def test_matching_beats_or_equals_every_renaming():
     assert found == pytest.approx(best)
 
 
-@pytest.mark.parametrize(("batch", "chance"), [(64, 0.31), (100, 0.21)])
-def test_minibatch_nmi_of_random_clusters_is_its_chance_level(batch, chance):
-    """The chance levels that random clusters of ten balanced classes have."""
+@pytest.mark.parametrize(
+    ("classes", "clusters", "whole", "of_64", "of_100"),
+    [(10, 10, 0.002, 0.31, 0.21), (100, 100, 0.12, 0.90, 0.86), (10, 128, 0.017, 0.64, 0.58)],
+)
+def test_minibatch_nmi_of_random_clusters_is_its_chance_level(
+    classes, clusters, whole, of_64, of_100
+):
+    """The table of docs/concepts/numbers.md: balanced classes, 10,000 points."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(10).repeat(1000)
-    clusters = torch.randint(0, 10, (10_000,), generator=generator)
-    found = minibatch_nmi(labels, clusters, batch)
-    assert found["nmi"] == pytest.approx(chance, abs=0.015)
-    assert found["nmi"] == pytest.approx(found["chance"], abs=0.01)
-    assert metrics.normalized_mutual_info_score(labels, clusters) < 0.01
+    labels = torch.arange(classes).repeat(10_000 // classes)
+    drawn = torch.randint(0, clusters, (10_000,), generator=generator)
+    assert metrics.normalized_mutual_info_score(labels, drawn) == pytest.approx(whole, abs=0.005)
+    for batch, chance in ((64, of_64), (100, of_100)):
+        found = minibatch_nmi(labels, drawn, batch)
+        assert found["nmi"] == pytest.approx(chance, abs=0.01)
+        assert found["nmi"] == pytest.approx(found["chance"], abs=0.01)
 
 
 def test_minibatch_nmi_of_perfect_clusters_is_far_above_chance():
