@@ -8,8 +8,8 @@ import sys
 def keep_freed_memory() -> None:
     """Let Linux's C library keep up to 1 GiB of what tensors on the CPU have freed, for the next.
 
-    To ask the system for pages anew at each layer takes a sixth of GEDI's step on the CPU
-    (`benchmarks.step`). Nothing is changed where the user has set one of its thresholds.
+    To ask the system for pages anew at each layer takes about a tenth of GEDI's step on the CPU.
+    Nothing is changed where the user has set one of its thresholds.
 
     Example:
         >>> keep_freed_memory()

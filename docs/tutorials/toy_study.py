@@ -70,7 +70,7 @@ figure.tight_layout()
 # ## The whole study
 #
 # ```sh
-# solo-gedi benchmark toy --seeds 5          # Table 2, about an hour on two cores
+# solo-gedi benchmark toy --seeds 5          # Table 2; ten seeds took 81 minutes on two cores
 # solo-gedi benchmark sensitivity --seeds 2  # Figure 2: NMI over the weights
 # ```
 #
