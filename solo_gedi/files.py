@@ -1,10 +1,7 @@
 """Files that are never half written."""
 
-import glob
 import json
 import os
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +11,6 @@ from typing import Any
 from filelock import BaseFileLock, FileLock
 
 from solo_gedi.errors import ConfigError, reason
-
-_PARTIAL = re.compile(r"\.\d+\.(partial|npy)$")
 
 
 def given_path(path: str | Path) -> Path:
@@ -37,7 +32,6 @@ def written_atomically(path: Path) -> Iterator[Path]:
     # process's number: another that writes the same file has a place of its own.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
     try:
         yield partial
         with partial.open("rb+") as written:
@@ -45,14 +39,6 @@ def written_atomically(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what killed processes have left of a file, an hour ago or more."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        with suppress(OSError):
-            if _PARTIAL.search(left.name) and time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

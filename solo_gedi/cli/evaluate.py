@@ -34,14 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--tasks",
-        type=_names,
         default=TASKS,
         metavar="TASK,...",
         help=f"what to measure, of {','.join(TASKS)}; all if not given",
     )
     add(
         "--ood",
-        type=_names,
         default=("uniform", "shuffled"),
         metavar="NAME[:PATH],...",
         help="out-of-distribution sets: data sets of solo-learn or solo-gedi, custom:FOLDER, or, "
@@ -79,7 +77,3 @@ def run(arguments: argparse.Namespace) -> int:
     from solo_gedi.report import evaluate
 
     return int(bool(evaluate(**vars(arguments)).faults))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)

@@ -38,6 +38,6 @@ def run(arguments: argparse.Namespace) -> None:
     if isinstance(rows, list):
         if isinstance(sys.stdout, TextIOWrapper):  # file names are bytes, which need not be UTF-8
             sys.stdout.reconfigure(errors="surrogateescape")
-        with csv_writer(sys.stdout) as collect:
-            for row in rows:
-                collect(row)
+        collect = csv_writer(sys.stdout)
+        for row in rows:
+            collect(row)

@@ -12,7 +12,7 @@ from solo_gedi.comparison.measures import NMI
 from solo_gedi.comparison.plan import Cell
 from solo_gedi.comparison.suites import GRID
 from solo_gedi.comparison.tables import Results, Row
-from solo_gedi.report.page import Figure, Table, Text, write_report
+from solo_gedi.report.page import Figure, Part, Section, Table, write_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,8 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     about = f"{done} of {len(cells)} cells have been run. {commands}"
     note = "".join(n for name, n in _NOTES.items() if any(name in row["measure"] for row in rows))
     note += "Mean ± standard deviation over the seeds; the paper's values from its Tables 2, 6, 8."
-    parts: list[Text | Table | Figure] = [
-        Text("The suite", about),
+    parts: list[Part] = [
+        Section("The suite", (), about),
         Table("Beside the paper", [tables.shown(row) for row in rows], note),
     ]
     if remarks := tables.remarks(results):
@@ -67,11 +67,11 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     return rows
 
 
-def _settings(results: dict[tuple[str, str], Results], dataset: str) -> list[Text | Table]:
+def _settings(results: dict[tuple[str, str], Results], dataset: str) -> list[Part]:
     ours, kwargs = tables.settings(results, dataset)
     same = "Budget, data, augmentations, optimizer and backbone are the same for every method."
     title = f"Settings on {dataset}"
-    first = Table(f"{title}: what differs", ours) if ours else Text(title, same)
+    first = Table(f"{title}: what differs", ours) if ours else Section(title, (), same)
     return [first, Table(f"{title}: method_kwargs", kwargs)]
 
 

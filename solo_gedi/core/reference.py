@@ -60,21 +60,17 @@ class Reference:
         found = np.interp(log_density.detach().cpu().double().numpy(), self.log_density, shares)
         return torch.from_numpy(found).float()
 
-    def write(self, folder: Path, checkpoint: str, epochs: float) -> Path:
+    def write(self, folder: Path, checkpoint: str, epochs: float) -> None:
         """Keep it in a run's folder.
 
         Args:
             folder: the checkpoint's.
             checkpoint: the name of its file.
             epochs: that it was trained for.
-
-        Returns:
-            The file.
         """
         content: dict[str, Any] = {"format": 1, "checkpoint": checkpoint, "epochs": epochs}
         content |= {"images": self.images, "log_density": list(self.log_density)}
         write_json(folder / NAME, content)
-        return folder / NAME
 
 
 def checkpoint_of(folder: Path) -> str | None:

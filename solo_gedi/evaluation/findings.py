@@ -2,11 +2,12 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from solo_gedi.core import evaluation_mode
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import GEDIError, Interrupted
 from solo_gedi.evaluation.pictures import Picture
@@ -65,13 +66,16 @@ class Findings:
         logger.debug("%s failed", task, exc_info=error)
 
 
-def measure(subject: Subject, findings: Findings) -> list[Exception]:
+def measure(
+    subject: Subject, findings: Findings, keep: Callable[[], object] = lambda: None
+) -> list[Exception]:
     """Let the tasks that a subject's options name add to the findings, one after the other.
 
     Args:
         subject: what is measured.
         findings: gets rows, pictures and reasons as they come; whatever happens, it has what was
             done before.
+        keep: called where there are findings and a task follows, which may take long.
 
     Returns:
         What was raised by the tasks that could not be done.
@@ -81,10 +85,12 @@ def measure(subject: Subject, findings: Findings) -> list[Exception]:
     """
     tasks = subject.options.tasks
     failed: list[Exception] = []
-    with _sigterm_interrupts() as signals:
+    with _sigterm_interrupts() as signals, evaluation_mode(subject.model):
         for number, task in enumerate(tasks):
-            logger.info("%s ...", task)
             try:
+                if findings:
+                    keep()
+                logger.info("%s ...", task)
                 for found in TASKS[task](subject):
                     if isinstance(found, Picture):
                         findings.pictures.append(found)

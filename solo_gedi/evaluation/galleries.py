@@ -41,9 +41,7 @@ def spread(n: int, most: int) -> list[int]:
     >>> spread(9, 3), spread(2, 3), spread(5, 1)
     ([0, 4, 8], [0, 1], [0])
     """
-    if n <= most:
-        return list(range(n))
-    return torch.linspace(0, n - 1, most).round().long().tolist() if most > 1 else [0]
+    return torch.linspace(0, n - 1, min(n, most)).round().long().tolist()
 
 
 def cluster_groups(

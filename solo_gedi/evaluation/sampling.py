@@ -32,8 +32,7 @@ def fid(subject: Subject) -> Found:
     features = _features(subject)
     loader: Any = subject.test_loader
     chains = _chains(model, options.start, min(options.num_samples, len(loader.sampler)))
-    samples = draw_samples(model, chains, [options.steps], generator=_generator(model))
-    drawn = samples[options.steps]
+    drawn = model.sample(steps=options.steps, start=chains, generator=_generator(model))
     # Apple's GPUs have no float64, which the metric computes in.
     device = "cpu" if model.device.type == "mps" else model.device
     real = (model.space.to_samples(x) for x, _ in loader)
@@ -92,12 +91,9 @@ def samples(subject: Subject) -> Found:
 
 def _chains(model: Model, start: str, number: int) -> Tensor:
     """Where chains start: (number, ...) fresh ones, or as many of the replay buffer's."""
-    generator = torch.Generator().manual_seed(0)
-    if start == "fresh":
-        return model.space.uniform((number, *model.input_shape), generator=generator)
-    if model.chains is None:
-        raise ConfigError(f"--start=buffer: {model.config['method']} has no replay buffer")
-    return model.chains[torch.randperm(len(model.chains), generator=generator)[:number]]
+    if start == "buffer" and model.chains is not None:
+        number = min(number, len(model.chains))
+    return model.sample(number, steps=0, start=start, generator=_generator(model))
 
 
 def _generator(model: Model) -> Generator:

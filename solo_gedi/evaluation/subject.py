@@ -180,14 +180,11 @@ class Subject:
         """The number of classes; of the model's clusters where no classes are known."""
         return len(self.classes) or self.model.num_clusters
 
-    def loader(
-        self, *, train: bool = False, other: str | None = None, limit: int | None = None
-    ) -> Batches:
+    def loader(self, *, train: bool, limit: int | None = None) -> Batches:
         """Batches of (network inputs, labels), without augmentation.
 
         Args:
             train: of the training split; else of the test split.
-            other: NAME[:PATH] of another data set, seen as the model's own is.
             limit: how many images at most; a random choice, always the same.
 
         Raises:
@@ -195,11 +192,8 @@ class Subject:
         """
         from solo_gedi.training import loaders
 
-        if other is not None:
-            cfg = loaders.other_data(self.cfg, other)
-        else:
-            cfg = self.cfg.copy()
-            cfg.data.no_labels = not self.has_labels(train=train)
+        cfg = self.cfg.copy()
+        cfg.data.no_labels = not self.has_labels(train=train)
         return loaders.plain_loader(cfg, train=train, limit=limit)
 
     def _extract(self, batches: Batches, *, train: bool) -> Features:

@@ -3,7 +3,7 @@
 A task gives its rows and pictures one by one, so that what it has found stays when it fails.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,13 @@ from solo_gedi.evaluation.pictures import (
     Confusion,
     FeatureMap,
     Gallery,
-    Picture,
     RocCurves,
     ScoreSets,
     mesh,
 )
 from solo_gedi.evaluation.probe import probe_config
-from solo_gedi.evaluation.rows import Row
-from solo_gedi.evaluation.sampling import fid, samples
+from solo_gedi.evaluation.sampling import Found, fid, samples
 from solo_gedi.evaluation.subject import Subject
-
-Found = Iterator[Row | Picture]
 
 # What the rows of a probe say of its config anyway, and where its data lie.
 _NAMED = (
@@ -280,14 +276,16 @@ def ood(subject: Subject) -> Found:
 
 
 def _others(subject: Subject, name: str) -> Batches:
-    """Batches of a data set that the model was not trained on."""
+    """Batches of a data set that the model was not trained on, seen as its own is."""
+    from solo_gedi.training import loaders
+
     if make := SYNTHETIC.get(name):
         space, generator = subject.model.space, torch.Generator().manual_seed(0)
         return ((make(x, space, generator), labels) for x, labels in subject.test_loader)
     dataset = name.partition(":")[0]
     if bool(spec_of(dataset).points) != subject.is_points:
         raise DataError(f"points cannot be told from images: --ood has {dataset}")
-    return subject.loader(other=name)
+    return loaders.plain_loader(loaders.other_data(subject.cfg, name), train=False)
 
 
 TASKS: dict[str, Callable[[Subject], Found]] = {

@@ -1,6 +1,7 @@
 """The card of a model: what it is, what it was trained on, how well it does, how to load it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def model_card(model: Model, name: str, precision: str = "fp32") -> str:
     config = model.config
     method, dataset = config["method"], config["data"]["dataset"]
     shape = " x ".join(map(str, model.input_shape))
+    weights = sum(parameter.numel() for parameter in model.parameters())
     parts = [
         _front_matter(method, dataset),
         f"# {config.get('name', name)}\n",
         f"{method} on {dataset}: {model.num_clusters} clusters by the {model.output}, inputs "
-        f"{shape}, {_count(model):,} weights in {precision}.\n",
+        f"{shape}, {weights:,} weights in {precision}.\n",
         _abilities(model),
         "## Use\n",
         _USES.format(name=name),
@@ -52,10 +54,6 @@ def model_card(model: Model, name: str, precision: str = "fp32") -> str:
 def _front_matter(method: str, dataset: str) -> str:
     lines = ["library_name: solo-gedi", "tags:", "- self-supervised-learning", "- clustering"]
     return "\n".join(["---", *lines, f"- {method}", f"- {dataset}", "---", ""])
-
-
-def _count(model: Model) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _abilities(model: Model) -> str:
@@ -119,18 +117,18 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
     for key in ("split", "features"):
         if isinstance(row.get(key), str):
             public[key] = Path(row[key]).name
+    if "changed" in row:
+        public["changed"] = re.sub(r"=\S*/", "=", row["changed"])
     return public
 
 
 def _metrics(model: Model) -> dict[str, Any]:
     """What was measured of this checkpoint."""
-    path = None if model.folder is None else Path(model.folder, "metrics.json")
-    if path is None or not path.is_file():
+    if model.checkpoint is None:
         return {}
     try:
-        found = json.loads(path.read_text())
-    except ValueError:
+        found = json.loads(model.checkpoint.with_name("metrics.json").read_text())
+    except (OSError, ValueError):
         return {}
-    assert model.checkpoint is not None
     known = {"format": 2, "checkpoint": model.checkpoint.name, "epochs": model.epochs}
     return found if isinstance(found, dict) and known.items() <= found.items() else {}

@@ -110,7 +110,8 @@ def export(
         else:
             _write_backbone(model, format, precision, new)
         of_another = [folder / name for name in _OF_A_MODEL if not (new / name).exists()]
-    for path in of_another if earlier and model.folder != folder else ():
+    own = model.folder is not None and model.folder.resolve() == folder.resolve()
+    for path in of_another if earlier and not own else ():
         path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     logger.info("%s as %s, %.0f kB: %s", part, format, size / 1000, folder)
@@ -119,14 +120,11 @@ def export(
 
 def _write_backbone(model: Model, format: str, precision: str, folder: Path) -> None:
     about = _about(model)
-    state = dict(model.backbone.state_dict())
     if format == "timm":
         about |= _as_timm(model)
     elif format == "torchvision":
         about |= _as_torchvision(model)
-    dtype = PRECISIONS[precision]
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-    write_weights(folder / WEIGHTS, state)
+    write_weights(folder / WEIGHTS, model.backbone.state_dict(), precision)
     (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n")
 
 
@@ -152,14 +150,15 @@ def _as_timm(model: Model) -> dict[str, Any]:
 
     module = type(model.backbone).__module__
     name, kwargs = model.config["backbone"]["name"], model.config["backbone"].get("kwargs") or {}
-    architecture = _timm_name(model.backbone) if module.startswith("timm.") else name
-    if not timm.is_model(architecture):
+    if module.startswith("timm."):  # which knows by what name it has built a network
+        name = str(getattr(model.backbone, "pretrained_cfg", {}).get("architecture", ""))
+    if not timm.is_model(name):
         raise _foreign(model, "timm")
     given = {key: value for key, value in kwargs.items() if not key.startswith("pretrained")}
-    _check_same(model, lambda: timm.create_model(architecture, num_classes=0, **given), "timm")
+    _check_same(model, lambda: timm.create_model(name, num_classes=0, **given), "timm")
     normalization = model.normalization or ((), ())
     return {
-        "architecture": architecture,
+        "architecture": name,
         "num_classes": 0,
         "model_args": given,
         "pretrained_cfg": {
@@ -171,18 +170,13 @@ def _as_timm(model: Model) -> dict[str, Any]:
             "crop_pct": 1.0,
         },
         "how_to_load": f"timm.create_model('local-dir:FOLDER', pretrained=True), or the weights "
-        f"into timm.create_model({architecture!r}, num_classes=0{_written(given)})",
+        f"into timm.create_model({name!r}, num_classes=0{_written(given)})",
     }
 
 
 def _written(kwargs: Mapping[str, Any]) -> str:
     """Keyword arguments as they follow others in a call."""
     return "".join(f", {key}={value!r}" for key, value in kwargs.items())
-
-
-def _timm_name(backbone: nn.Module) -> str:
-    """The name under which timm has built a network."""
-    return str(getattr(backbone, "pretrained_cfg", {}).get("architecture", ""))
 
 
 def _as_torchvision(model: Model) -> dict[str, Any]:

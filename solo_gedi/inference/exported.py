@@ -5,6 +5,7 @@ weights by the names that they have in a checkpoint. Nothing in them is executed
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,9 @@ def shipped_model(name: str) -> Path | None:
     return SHIPPED / name if name in list_models() and not Path(name).exists() else None
 
 
-def is_exported(path: Any) -> bool:
+def is_exported(path: Path) -> bool:
     """Whether a path is a folder of this format; that its files are whole is not said."""
-    if not isinstance(path, str | Path):
-        return False
-    return (Path(path) / CONFIG).is_file() and (Path(path) / WEIGHTS).is_file()
+    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
 def write_exported(model: Model, folder: Path, precision: str = "fp32") -> None:
@@ -59,12 +58,7 @@ def write_exported(model: Model, folder: Path, precision: str = "fp32") -> None:
         folder: which exists.
         precision: of the weights, a key of `PRECISIONS`.
     """
-    dtype = PRECISIONS[precision]
-    state = {
-        key: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype)
-        for key, value in checkpoint_state(model).items()
-    }
-    write_weights(folder / WEIGHTS, state)
+    write_weights(folder / WEIGHTS, checkpoint_state(model), precision)
     config = {
         "library_name": LIBRARY,
         "format": 1,
@@ -121,10 +115,21 @@ def read_exported(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     return path, run, checkpoint
 
 
-def write_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Write weights as safetensors, which wants each in memory of its own."""
-    whole = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    path.write_bytes(save(whole, metadata={"format": "pt"}))
+def write_weights(path: Path, state: Mapping[str, Tensor], precision: str = "fp32") -> None:
+    """Write weights as safetensors, which wants each in memory of its own.
+
+    Args:
+        path: of the file.
+        state: the weights.
+        precision: of those with a fraction, a key of `PRECISIONS`.
+    """
+    dtype = PRECISIONS[precision]
+    whole = {
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else None, copy=True)
+        for key, value in state.items()
+    }
+    content = {key: value.contiguous() for key, value in whole.items()}
+    path.write_bytes(save(content, metadata={"format": "pt"}))
 
 
 def checkpoint_state(model: Model) -> dict[str, Tensor]:

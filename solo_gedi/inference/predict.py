@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from solo_gedi.core import evaluation_mode, input_gradient, log_density
+from solo_gedi.backbones import features_dim
+from solo_gedi.core import evaluation_mode, log_density
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import read_image
 from solo_gedi.errors import ConfigError, DataError
@@ -95,7 +96,8 @@ def predict(
             collect = stack.enter_context(table_writer(places[0]))
         keep = None
         if places[1] is not None:
-            keep = stack.enter_context(features_writer(places[1], files))
+            size = features_dim(model.backbone)
+            keep = stack.enter_context(features_writer(places[1], files, size))
         broken = 0
         progress = tqdm(total=len(files), unit=" images", disable=None, leave=False)
         stack.callback(progress.close)
@@ -183,8 +185,7 @@ def rows_of(model: Model, x: Tensor) -> list[tuple[Row, Tensor]]:
             features, scores = model(x)
         log_p = log_density(scores)
         shares, clusters = scores.softmax(-1).topk(min(2, model.num_clusters))
-        _, grad = input_gradient(model.log_density_of_samples, model.space.to_samples(x))
-    norms = -grad.flatten(1).norm(dim=1)
+        norms = model.ood_score(x)
     below = [None] * len(x)
     if model.reference is not None:
         below = model.reference.share_below(log_p).tolist()

@@ -40,8 +40,7 @@ def table_writer(path: Path) -> Iterator[Callable[[Row], Any]]:
         yield collect
 
 
-@contextmanager
-def csv_writer(file: TextIO) -> Iterator[Callable[[Row], Any]]:
+def csv_writer(file: TextIO) -> Callable[[Row], Any]:
     """What takes rows and writes them as CSV, numbers with six digits.
 
     Args:
@@ -53,17 +52,14 @@ def csv_writer(file: TextIO) -> Iterator[Callable[[Row], Any]]:
     def collect(row: Row) -> None:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
-    yield collect
+    return collect
 
 
 @contextmanager
 def _csv(path: Path) -> Iterator[Callable[[Row], Any]]:
     # The names of files are bytes, which need not be UTF-8.
-    with (
-        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        csv_writer(file) as collect,
-    ):
-        yield collect
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        yield csv_writer(file)
 
 
 @contextmanager
@@ -110,36 +106,27 @@ def load_pyarrow() -> tuple[Any, Any]:
 
 
 @contextmanager
-def features_writer(path: Path, files: Sequence[Path]) -> Iterator[Callable[[Tensor | None], None]]:
+def features_writer(
+    path: Path, files: Sequence[Path], size: int
+) -> Iterator[Callable[[Tensor | None], None]]:
     """What takes features in the order of the files, for an .npz that is there when all are.
 
     Args:
         path: the .npz file.
-        files: of the images; what is taken is the features (h,) of the next, or None.
+        files: of the images; what is taken is the features (size,) of the next, or None.
+        size: of the features.
     """
     with written_atomically(path) as partial:
         raw = partial.with_suffix(".npy")
-        table: np.memmap | None = None
-        waiting = written = 0  # images without features that came before the first with them
-
-        def collect(own: Tensor | None) -> None:
-            nonlocal table, waiting, written
-            if table is None:
-                if own is None:
-                    waiting += 1
-                    return
-                shape = (len(files), len(own))
-                table = np.lib.format.open_memmap(raw, "w+", np.float32, shape)
-                table[:waiting], written = np.nan, waiting
-            table[written] = np.nan if own is None else own.numpy()
-            written += 1
-
         try:
+            table = np.lib.format.open_memmap(raw, "w+", np.float32, (len(files), size))
+            rows = iter(table)
+
+            def collect(own: Tensor | None) -> None:
+                next(rows)[:] = np.nan if own is None else own.numpy()
+
             yield collect
-            if table is None:
-                np.save(raw, np.empty((len(files), 0), np.float32))
-            else:
-                table.flush()
+            table.flush()
             names = np.array([_utf8(str(file)) for file in files])
             with ZipFile(partial, "w", allowZip64=True) as archive:
                 archive.write(raw, "features.npy")

@@ -5,7 +5,9 @@ checkpoint adds to the page as it adds to the numbers.
 """
 
 import json
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -79,12 +81,9 @@ def conclude(
     if folder is None:
         figures, _ = _shown(findings, None)
         return figures, _metrics(subject, findings, list(figures), {})
-    with alone_in(folder, ".evaluation.lock"):  # another evaluation may end at the same time
+    keep_numbers(subject, findings, folder)  # should something end the drawing
+    with _alone(folder):
         earlier = _earlier(folder, subject.model)
-        # The numbers first, should something end the drawing.
-        numbers = _metrics(subject, findings, [], earlier)
-        unfinished = {"status": "interrupted", "reason": "its pictures were not drawn"}
-        write_json(folder / METRICS, {**numbers, **unfinished})
         figures, parts = _shown(findings, folder)
         metrics = _metrics(subject, findings, list(figures), earlier)
         try:
@@ -96,6 +95,25 @@ def conclude(
         _write_faults(findings, metrics["faults"], folder / FAULTS)
         write_json(folder / METRICS, metrics)
     return figures, metrics
+
+
+def keep_numbers(subject: Subject, findings: Findings, folder: Path) -> None:
+    """Write the numbers found so far, as those of an evaluation that did not come to its end.
+
+    Args:
+        subject: what is measured.
+        findings: what was found.
+        folder: of `metrics.json`.
+    """
+    with _alone(folder):
+        numbers = _metrics(subject, findings, [], _earlier(folder, subject.model))
+        unfinished = {"status": "interrupted", "reason": "it did not come to its end"}
+        write_json(folder / METRICS, {**numbers, **unfinished})
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Another evaluation may write at the same time."""
+    return alone_in(folder, ".evaluation.lock")
 
 
 def _shown(findings: Findings, folder: Path | None) -> tuple["dict[str, Figure]", _Parts]:
@@ -121,7 +139,7 @@ def _show(
     if isinstance(picture, Gallery):
         if folder is not None:
             groups = [
-                page.Thumbnails(
+                page.Panels(
                     group.title,
                     [
                         page.Image(caption, thumbnail(image))
@@ -165,6 +183,8 @@ def _earlier(folder: Path, model: Model) -> dict[str, Any]:
         return {}
     if not _state(model).items() <= found.items():
         kept = path.with_name(f"metrics-epochs={found.get('epochs')}.json")
+        if kept.exists():  # of an evaluation that may have measured more
+            kept = path.with_name(f"{kept.stem}-{time.strftime('%Y%m%d-%H%M%S')}.json")
         path.replace(kept)
         logger.info("%s is of another checkpoint: it is kept as %s", path, kept.name)
         return {}

@@ -4,23 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
 from solo_gedi.files import write_atomically
-from solo_gedi.report.thumbnails import data_uri, figure_uri
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph under a title."""
-
-    title: str
-    text: str
+from solo_gedi.report.thumbnails import data_uri
 
 
 @dataclass(frozen=True)
@@ -43,18 +32,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: a figure of matplotlib's, or the path of a PNG."""
+    """A picture, by the path of its PNG."""
 
     title: str
-    picture: "MatplotlibFigure | Path"
+    picture: Path
     note: str = ""
 
     @property
     def uri(self) -> str:
         """The picture itself, so that the page needs no other file."""
-        if isinstance(self.picture, Path):
-            return data_uri(self.picture.read_bytes(), "png")
-        return figure_uri(self.picture)
+        return data_uri(self.picture.read_bytes(), "png")
 
 
 @dataclass(frozen=True)
@@ -92,20 +79,11 @@ class Panels:
 
 
 @dataclass(frozen=True)
-class Thumbnails:
-    """Small images under a heading."""
-
-    title: str
-    images: Sequence[Image]
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Gallery:
     """Groups of small images."""
 
     title: str
-    groups: Sequence[Thumbnails]
+    groups: Sequence[Panels]
     note: str = ""
 
 
@@ -119,14 +97,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Section:
-    """Parts that belong together, under a sentence that says what they are."""
+    """Parts that belong together, perhaps none, under a sentence that says what they are."""
 
     title: str
     parts: "Sequence[Part]"
     text: str = ""
 
 
-Part = Text | Table | Figure | Cards | Panels | Gallery | Code | Section
+Part = Table | Figure | Cards | Panels | Gallery | Code | Section
 
 
 def plain(part: Panels | Gallery) -> dict[str, Any]:

@@ -72,7 +72,6 @@ def save_figure(figure: Figure, path: Path, title: str = "", note: str = "") -> 
         title: what the picture is called in a report.
         note: what stands below it there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"Title": title, "Description": note}
     save = partial(figure.savefig, format="png", dpi=110, metadata=about)
     write_atomically(path, save)

@@ -13,7 +13,7 @@ from solo_gedi.evaluation.reference import write_reference
 from solo_gedi.evaluation.rows import Row, say, select
 from solo_gedi.evaluation.subject import Source, subject_of
 from solo_gedi.files import check_folder, given_path
-from solo_gedi.report.folder import check_same_model, conclude
+from solo_gedi.report.folder import check_same_model, conclude, keep_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,14 +146,17 @@ def evaluate(
             check_folder(folder, "the run's folder" if place is None else "--out")
             check_same_model(folder, subject, given=place is not None)
         findings = Findings()
+
+        def keep() -> None:
+            if folder is not None:
+                keep_numbers(subject, findings, folder)
+
         try:
-            failed = measure(subject, findings)
+            failed = measure(subject, findings, keep)
         except Interrupted as error:
-            if not findings:
+            if not findings or folder is None:
                 raise
             conclude(subject, findings, folder)
-            if folder is None:
-                raise
             message = f"{error}; what was done before is in {folder}"
             raise Interrupted(error.signal, message) from error
         if failed and not findings:

@@ -123,11 +123,17 @@ def _cards(rows: Sequence[Row]) -> list[Card]:
         Card(
             f"{name} against {row['against']}" if "against" in row else name,
             _value(row),
-            f"{describe(row).partition(', against')[0]}; on {row['split']}",
+            f"{_how(row)}; on {row['split']}",
         )
         for name, keys in wanted
         for row in select(rows, **keys)
     ]
+
+
+def _how(row: Row) -> str:
+    """How it was measured, but for the other set that a card's name has."""
+    how = describe(row)
+    return how.partition(", against")[0] if "against" in row else how
 
 
 def _tables(task: str, rows: Sequence[Row], title: str) -> list[Part]:

@@ -34,18 +34,17 @@ def thumbnail(sample: Tensor) -> str:
     return data_uri(written[kind], kind)
 
 
-def figure_uri(figure: "Figure", dpi: int = 110) -> str:
+def figure_uri(figure: "Figure") -> str:
     """A figure of matplotlib's as a PNG.
 
     Args:
         figure: to be drawn.
-        dpi: dots an inch.
 
     Returns:
         A data URI.
     """
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", dpi=110, pil_kwargs={"optimize": True})
     return data_uri(buffer.getvalue(), "png")
 
 

@@ -236,7 +236,7 @@ def test_the_reference_is_that_of_the_runs_own_images(run, monkeypatch, caplog):
 
     monkeypatch.setattr("solo_gedi.core.reference.Reference.write", refuse)
     assert evaluate(run, "triad").rows
-    assert f"no reference for `typicality` in {run}: Permission denied" in caplog.text
+    assert f"no reference for `typicality` in {run}: [Errno 13] Permission denied" in caplog.text
     monkeypatch.undo()
     evaluate(run, "triad")
     assert (run / "reference.json").exists()
@@ -390,6 +390,11 @@ class TestSecondEvaluation:
         assert evaluate(first, "triad").metrics["epochs"] == 1
         assert json.loads((run / "metrics-epochs=2.json").read_text()) == last
         assert load(run).reference == reference
+        for again in ("knn", "triad"):
+            evaluate(run if again == "knn" else first, again)
+        kept = [json.loads(path.read_text()) for path in run.glob("metrics-epochs=2*.json")]
+        assert len(kept) == 2
+        assert last in kept
 
     def test_two_at_once_write_one_after_the_other(self, run, monkeypatch):
         both, written_by_both = threading.Barrier(2), folder._earlier
@@ -417,6 +422,19 @@ class TestSecondEvaluation:
 
 
 class TestEarlyEnd:
+    def test_the_numbers_of_a_task_are_there_before_the_next(self, run, monkeypatch):
+        def looks(subject):
+            found.append(written(run))
+            yield from ()
+
+        found = []
+        monkeypatch.setitem(tasks.TASKS, "knn", looks)
+        evaluate(run, "triad,knn")
+        (metrics,) = found
+        assert {row["task"] for row in metrics["results"]} == {"triad"}
+        assert metrics["status"] == "interrupted"
+        assert written(run)["status"] == "finished"
+
     def test_a_signal_in_the_probe_keeps_what_is_done(self, run, monkeypatch):
         stopped = SimpleNamespace(interrupted=signal.SIGTERM, folder=run / "linear", metrics={})
         with monkeypatch.context() as patch:

@@ -29,12 +29,12 @@ def written(tmp_path):
     save_figure(line(), tmp_path / "line.png")
     rows = [{"method": "gedi", "NMI": 0.123456}, {"method": "<b>swav</b>", "NMI": None, "more": 3}]
     groups = [
-        page.Thumbnails("Cluster 0", some_images(14), "A group's note."),
-        *[page.Thumbnails(f"Cluster {k}", some_images(3)) for k in range(1, 4)],
+        page.Panels("Cluster 0", some_images(14), "A group's note."),
+        *[page.Panels(f"Cluster {k}", some_images(3)) for k in range(1, 4)],
     ]
     parts = [
         page.Cards("At a glance", [page.Card("NMI", 0.91234, "of the <clusters>")]),
-        page.Text("About", "x < y & z"),
+        page.Section("About", (), "x < y & z"),
         page.Table("Numbers", rows, "A note."),
         page.Figure("A line", tmp_path / "line.png"),
         page.Section(
@@ -47,7 +47,7 @@ def written(tmp_path):
             ],
             "What it is.",
         ),
-        page.Figure("Again", line(), "Another note."),
+        page.Figure("Again", tmp_path / "line.png", "Another note."),
     ]
     page.write_report(tmp_path / "report.html", "A <title>", parts, "All about it.")
     (tmp_path / "line.png").unlink()  # the page needs no other file
@@ -90,7 +90,7 @@ def test_page_opens_in_a_browser(written, opened, width):
 
 def test_parts_are_kept_as_they_are():
     panels = page.Panels("Maps", [page.Image("a", "data:,")], "note")
-    gallery = page.Gallery("Images", [page.Thumbnails("One", [page.Image("a", "data:,")])])
+    gallery = page.Gallery("Images", [page.Panels("One", [page.Image("a", "data:,")])])
     for part in (panels, gallery):
         again = page.read(page.plain(part))
         assert page.plain(again) == page.plain(part)
