@@ -60,7 +60,7 @@ class DecidedGEDI(GEDI):
 
 # %%
 sg.register()
-hosts.add_method("decided_gedi", DecidedGEDI)
+hosts.METHODS["decided_gedi"] = DecidedGEDI
 cfg = sg.load_config(
     "digits/gedi_fast",
     ["method=decided_gedi", "name=decided", "max_epochs=1", "+limit_train_batches=10"],

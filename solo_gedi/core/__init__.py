@@ -4,7 +4,7 @@ from solo_gedi.core.batch_norm import kept_statistics, mixes_batch
 from solo_gedi.core.energy import EnergyHead, input_gradient, input_score, log_density
 from solo_gedi.core.failure_modes import cluster_entropy, clusters_used
 from solo_gedi.core.losses import generative_loss, invariance_loss, prior_loss
-from solo_gedi.core.objective import GEDIObjective, objective_inputs
+from solo_gedi.core.objective import GEDIObjective
 from solo_gedi.core.precision import DTYPES, choose_precision, gradient_cosine
 from solo_gedi.core.replay_buffer import ReplayBuffer
 from solo_gedi.core.sampler import Sampler, SGLDSettings, saved_sampler
@@ -38,7 +38,6 @@ __all__ = [
     "langevin_step",
     "log_density",
     "mixes_batch",
-    "objective_inputs",
     "prior_loss",
     "sample_sgld",
     "saved_sampler",

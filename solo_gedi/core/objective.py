@@ -1,7 +1,5 @@
 """The GEDI objective, the weighted sum of its terms (Eq. 5), and its inputs from a step."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -133,49 +131,3 @@ class GEDIObjective:
             )
         weighted = [self.weights[name] * term for name, term in terms.items()]
         return {"loss": torch.stack(weighted).sum(), **terms}
-
-
-def objective_inputs(
-    objective: GEDIObjective,
-    logits: Sequence[Tensor],
-    sample_log_density: Tensor | None = None,
-    data_log_density: Tensor | None = None,
-    data_score: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """What an objective takes of one training step, of one network or of k stacked ones.
-
-    Args:
-        objective: says which terms are on; their inputs must be given.
-        logits: (n, c) of the points x and, for the invariance term, of their second view; or
-            (k, n, c) each.
-        sample_log_density: (m,) or (k, m), for the generative term.
-        data_log_density: (n,) or (k, n); that of `logits` when None.
-        data_score: (n, ...) or (k, n, ...) grad_x log p(x) with its graph, see `input_score`, for
-            the gradient penalty.
-
-    Returns:
-        Keywords for `objective(...)`; those of k networks for `torch.func.vmap` over it.
-
-    Example:
-        >>> objective = GEDIObjective(gen=1, inv=50, prior=10)
-        >>> inputs = objective_inputs(objective, torch.zeros(2, 5, 64, 10), torch.zeros(5, 64))
-        >>> {name: tuple(value.shape) for name, value in inputs.items()}
-        ... # doctest: +NORMALIZE_WHITESPACE
-        {'logits': (5, 64, 10), 'view_logits': (5, 64, 10), 'sample_log_density': (5, 64),
-         'data_log_density': (5, 64)}
-        >>> torch.func.vmap(lambda one: objective(**one)["loss"])(inputs).shape
-        torch.Size([5])
-    """
-    inputs = {"logits": logits[0]}
-    if objective.needs_view:
-        inputs["view_logits"] = logits[1]
-    if objective.needs_samples:
-        assert sample_log_density is not None
-        inputs["sample_log_density"] = sample_log_density
-        if data_log_density is None:
-            data_log_density = log_density(logits[0])
-        inputs["data_log_density"] = data_log_density
-        if objective.needs_score:
-            assert data_score is not None
-            inputs["data_score"] = data_score
-    return inputs

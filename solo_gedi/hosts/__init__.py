@@ -8,10 +8,10 @@ Nothing outside this package imports solo-learn. What the names below mean:
 - `barlow_loss`, `swav_loss`, `SinkhornKnopp`: its baselines' losses;
 - `BACKBONES`: name -> factory(method, **kwargs), which the methods build from;
 - `method_keys(name)`: what a method of its own reads of a config;
-- `add_method`, `add_backbone`, `add_dataset`, `has_dataset`: its registries;
+- `add_dataset`, `has_dataset`: the names of its data sets;
 - `mend()`: repairs what keeps it from running on today's libraries;
 - `build_transform(dataset, augmentation)`, `multi_view(transforms, copies)`: its augmentations;
-- `pretrain_images(cfg, transform)`, `labelled_images(cfg)`: its data sets;
+- `pretrain_images(cfg, transform)`, `labelled_images(cfg, train, val)`: its data sets;
 - `labelled_transforms(dataset)`: the fixed pipelines of its linear probe;
 - `parse_pretrain(cfg)`, `parse_linear(cfg)`: its defaults, filled into a config.
 

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import Dataset
 
 from solo_gedi.hosts._shared import (
-    BackboneFactory,
     FewClassesMixin,
     WeightedKNNMixin,
     renormalize,
@@ -59,11 +58,6 @@ def mend() -> None:
         module.WeightedKNNClassifier = WeightedKNN
 
 
-def add_method(name: str, method: type) -> None:
-    """Make `method: name` known."""
-    METHODS[name] = method
-
-
 def method_keys(name: str) -> frozenset[str] | None:
     """The keys of a config that a method of solo-learn's reads itself; None of other methods."""
     if name not in _OWN:
@@ -73,11 +67,6 @@ def method_keys(name: str) -> frozenset[str] | None:
     found = re.findall(r"\bcfg\.((?:method_kwargs|momentum)\.\w+)", source)
     # The callback that adds noise to any method's views reads its setting from here.
     return frozenset(found) | {"method_kwargs.input_noise_std"}
-
-
-def add_backbone(name: str, factory: BackboneFactory) -> None:
-    """Make `backbone.name: name` known."""
-    BACKBONES[name] = factory
 
 
 def add_dataset(name: str, num_classes: int) -> None:
@@ -115,8 +104,6 @@ def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
         transform,
         train_data_path=cfg.data.train_path,
         data_format=cfg.data.format,
-        no_labels=cfg.data.no_labels,
-        data_fraction=cfg.data.fraction,
     )
 
 
@@ -125,15 +112,14 @@ def labelled_transforms(dataset: str) -> tuple[Callable, Callable]:
     return prepare_transforms(dataset)
 
 
-def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:
-    """Training and validation images of a data set of solo-learn's, with its fixed pipelines."""
+def labelled_images(cfg: DictConfig, train: Callable, val: Callable) -> tuple[Dataset, Dataset]:
+    """Training and validation images of a data set of solo-learn's, by a transform for each."""
     return prepare_labelled(
         cfg.data.dataset,
-        *prepare_transforms(cfg.data.dataset),
+        *(train, val),
         train_data_path=cfg.data.train_path,
         val_data_path=cfg.data.val_path,
         data_format=cfg.data.format,
-        data_fraction=cfg.data.fraction,
     )
 
 
@@ -144,9 +130,7 @@ __all__ = [
     "LinearModel",
     "SinkhornKnopp",
     "WeightedKNN",
-    "add_backbone",
     "add_dataset",
-    "add_method",
     "barlow_loss",
     "build_transform",
     "has_dataset",

@@ -18,7 +18,6 @@ from solo_gedi.core import (
     kept_statistics,
     log_density,
     mixes_batch,
-    objective_inputs,
 )
 from solo_gedi.core.processes import get_logger
 from solo_gedi.errors import ConfigError
@@ -151,8 +150,8 @@ class GEDI(MethodWithChains):
         densities = {} if samples is None else self._log_densities(data, features, samples)
         # L_GEN (Eq. 11), L_INV and L_PRIOR (Eq. 3), weighted as in Eq. 5
         score = self._score(data) if self.objective.needs_score else None
-        given = objective_inputs(self.objective, logits, **densities, data_score=score)
-        terms = self.objective(**given)
+        view = logits[1] if self.objective.needs_view else None
+        terms = self.objective(logits[0], view, **densities, data_score=score)
         loss = terms.pop("loss")
 
         self._log_step({**terms, "gedi": loss}, logits[0], densities)

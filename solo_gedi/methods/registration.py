@@ -22,18 +22,20 @@ def register() -> None:
     from solo_gedi.methods import METHODS
 
     hosts.mend()
-    for name, method in METHODS.items():
-        _warn_before_replacing("method", name, hosts.METHODS, method)
-        hosts.add_method(name, method)
-    for name, backbone in BACKBONES.items():
-        _warn_before_replacing("backbone", name, hosts.BACKBONES, backbone)
-        hosts.add_backbone(name, backbone)
+    _add("method", METHODS, hosts.METHODS)
+    _add("backbone", BACKBONES, hosts.BACKBONES)
     for name, spec in DATASETS.items():
         if name not in _datasets:
             theirs = {name: None} if hosts.has_dataset(name) else {}
             _warn_before_replacing("data set", name, theirs, spec)
             hosts.add_dataset(name, spec.num_classes)
             _datasets.add(name)
+
+
+def _add(kind: str, ours: Mapping[str, Any], theirs: dict[str, Any]) -> None:
+    for name, own in ours.items():
+        _warn_before_replacing(kind, name, theirs, own)
+        theirs[name] = own
 
 
 def _warn_before_replacing(kind: str, name: str, theirs: Mapping[str, Any], ours: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -81,7 +81,7 @@ def pretrain(cfg: DictConfig | Mapping[str, Any]) -> Run:
     callbacks += [Triad(), SampleGrid(job.folder / "samples", cfg.checkpoint.frequency)]
     run, trainer = job.fit(train, val, callbacks)
     if run.finished and run.checkpoint is not None and rank() == 0:
-        _write_reference(run, run.checkpoint, trainer.strategy.root_device)
+        _write_reference(run, run.checkpoint, trainer)
     logger.info("Files of this run: %s", run.folder)
     return run
 
@@ -100,7 +100,9 @@ def chains_for(train: loaders.TrainingLoader, batch_size: int) -> int:
     """
     if train.batch_size is None:
         return 10_000
-    return min(10_000, max(batch_size, len(train) * batch_size // 5))
+    # As many whichever the number of processes, which need not be known yet.
+    images = len(train.dataset) // batch_size * batch_size
+    return min(10_000, max(batch_size, images // 5))
 
 
 def build_method(cfg: DictConfig) -> hosts.BaseMethod:
@@ -128,9 +130,9 @@ def build_method(cfg: DictConfig) -> hosts.BaseMethod:
         ) from error
 
 
-def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
+def _write_reference(run: Run, checkpoint: Path, trainer: Trainer) -> None:
     """Keep the quantiles of log p over the training images beside the checkpoint."""
-    method = run.method
+    method, device = run.method, trainer.strategy.root_device
     dtype = next(method.parameters()).dtype  # Lightning's "64-true" is double
 
     def log_p(x: Tensor) -> Tensor:
@@ -142,7 +144,8 @@ def _write_reference(run: Run, checkpoint: Path, device: torch.device) -> None:
     try:
         with evaluation_mode(method.to(device)):
             if reference := measure_reference(log_p, run.config, device):
-                epochs = checkpoints.epochs_of(checkpoints.read(checkpoint))
+                epoch, batches = checkpoints.progress(checkpoint)
+                epochs = round(epoch + batches / trainer.num_training_batches, 2)
                 reference.write(run.folder, checkpoint.name, epochs)
     except (GEDIError, OSError) as error:  # the training itself has come to its end
         logger.info("no reference for `typicality`: %s", reason(error))

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
-from solo_gedi.errors import ConfigError, DataError, GEDIError, reason
+from solo_gedi.errors import ConfigError, GEDIError, reason
 
 
 @contextmanager
 def refusals(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning raises for a setting or workers that do not start, as an error of ours.
+    """What Lightning raises for a setting, as an error of ours; and ours that it hides.
 
     Args:
         kinds: of its exceptions, wherever they are raised; others are by its own code alone.
@@ -20,12 +20,9 @@ def refusals(*kinds: type[Exception]) -> Iterator[None]:
         raise
     except RuntimeError as error:
         # Its cleaning up stumbles over workers that have never been started.
-        first = error.__context__
-        if first is None or "combined_loader" not in str(error):
-            raise
-        if isinstance(first, GEDIError):
-            raise first from None
-        raise DataError(f"the workers of data.num_workers cannot start: {reason(first)}") from first
+        if isinstance(error.__context__, GEDIError) and "combined_loader" in str(error):
+            raise error.__context__ from None
+        raise
     except kinds as error:
         raise ConfigError(f"Lightning refuses a setting: {reason(error)}") from error
     except (TypeError, ValueError) as error:

@@ -81,8 +81,8 @@ def is_finished(path: Path, cfg: Mapping[str, Any] | DictConfig) -> bool:
     Raises:
         CheckpointError: if it cannot be read, where the number of steps counts.
     """
-    max_epochs, max_steps = cfg.get("max_epochs"), cfg.get("max_steps")
-    if max_epochs is not None and checkpoints.progress(path)[0] >= max_epochs >= 0:
+    max_steps = cfg.get("max_steps")
+    if checkpoints.progress(path)[0] >= cfg["max_epochs"]:
         return True
     if max_steps is None or max_steps < 0:
         return False
@@ -130,8 +130,8 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
         )
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps, limit = checkpoint.get("global_step", 0), cfg.get("max_steps") or -1
-    if epochs >= cfg.max_epochs >= 0 or steps >= limit >= 0:
-        key, has = ("max_epochs", epochs) if epochs >= cfg.max_epochs >= 0 else ("max_steps", steps)
+    if epochs >= cfg.max_epochs or steps >= limit >= 0:
+        key, has = ("max_epochs", epochs) if epochs >= cfg.max_epochs else ("max_steps", steps)
         raise ConfigError(
             f"{key}={cfg[key]}: resume_from_checkpoint={path} has {has} already; ask for more"
         )

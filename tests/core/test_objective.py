@@ -8,7 +8,6 @@ from solo_gedi.core import (
     input_score,
     invariance_loss,
     log_density,
-    objective_inputs,
     prior_loss,
 )
 
@@ -146,48 +145,20 @@ def test_energy_l2_without_the_generative_term_is_refused():
         GEDIObjective(gen=0.0, energy_l2=0.1)
 
 
-@pytest.mark.parametrize(
-    ("weights", "names"),
-    [
-        ({}, {"logits", "view_logits", "sample_log_density", "data_log_density"}),
-        ({"gen": 0}, {"logits", "view_logits"}),
-        ({"inv": 0}, {"logits", "sample_log_density", "data_log_density"}),
-        ({"inv": 0, "gen": 0}, {"logits"}),
-        (
-            {"inv": 0, "grad_penalty": 1},
-            {"logits", "sample_log_density", "data_log_density", "data_score"},
-        ),
-    ],
-)
-def test_a_step_gives_the_objective_what_its_terms_need_and_no_more(weights, names):
-    objective = GEDIObjective(**weights)
-    views, score = torch.randn(2, N, C), torch.randn(N, 2)
-    inputs = objective_inputs(objective, views, torch.randn(N), data_score=score)
-    assert inputs.keys() == names
-    assert objective(**inputs)["loss"].isfinite()
-
-
-def test_the_data_of_a_step_have_the_density_of_their_logits_unless_it_is_given():
-    objective = GEDIObjective()
-    torch.manual_seed(0)
-    views, samples, log_p = [torch.randn(N, C), torch.randn(N, C)], torch.randn(N), torch.randn(N)
-    own = objective_inputs(objective, views, samples)
-    assert (own["logits"], own["view_logits"]) == tuple(views)
-    torch.testing.assert_close(own["data_log_density"], log_density(views[0]))
-    assert objective_inputs(objective, views, samples, log_p)["data_log_density"] is log_p
-
-
 def test_stacked_networks_have_each_its_own_objective():
     torch.manual_seed(0)
     objective = GEDIObjective(energy_l2=0.1, grad_penalty=0.2)
     weights, x = torch.randn(3, 2, C), torch.randn(3, N, 2, requires_grad=True)
     views, samples = [x @ weights, torch.randn(3, N, C)], torch.randn(3, N)
     score = input_score(log_density(views[0]), x)
-    inputs = objective_inputs(objective, views, samples, data_score=score)
-    losses = torch.func.vmap(lambda one: objective(**one)["loss"])(inputs)
+    losses = torch.func.vmap(
+        lambda views, samples, score: objective(
+            *views, sample_log_density=samples, data_score=score
+        )["loss"]
+    )(views, samples, score)
     for k in range(3):
         x_k = x[k].detach().requires_grad_()
         of_k = [x_k @ weights[k], views[1][k]]
         score = input_score(log_density(of_k[0]), x_k)
-        one = objective_inputs(objective, of_k, samples[k], data_score=score)
-        torch.testing.assert_close(losses[k], objective(**one)["loss"])
+        one = objective(*of_k, sample_log_density=samples[k], data_score=score)
+        torch.testing.assert_close(losses[k], one["loss"])

@@ -12,7 +12,6 @@ from solo_gedi import hosts
 if hosts.GENERATION == "github":
     pytest.skip("1.0.2's adapter is not in use here", allow_module_level=True)
 
-from omegaconf import OmegaConf
 
 from solo_gedi.errors import ConfigError
 from solo_gedi.hosts.pypi import optim
@@ -75,25 +74,6 @@ def test_lars_scales_each_layers_step_and_leaves_vectors_alone():
     ratio = 0.02 * w.norm() / (g.norm() + 0.01 * w.norm())
     torch.testing.assert_close(matrix.detach(), w - 0.1 * ratio * (g + 0.01 * w))
     torch.testing.assert_close(vector.detach(), before[1] - 0.1 * vector.grad)
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "message"),
-    [
-        ({"name": "reduce"}, "scheduler.name='reduce' is not one of"),
-        ({"name": "step", "lr_decay_steps": None}, "lr_decay_steps"),
-    ],
-)
-def test_unknown_scheduler_is_named(scheduler, message):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
-    arguments = {"max_epochs": 1, "total_steps": 1, "start_lr": 0, "min_lr": 0}
-    with pytest.raises(ConfigError, match=message):
-        optim.build_scheduler(optimizer, OmegaConf.create(scheduler), **arguments)
-
-
-def test_unknown_optimizer_is_named():
-    with pytest.raises(ConfigError, match="optimizer.name='adma' does not exist"):
-        optim.build_optimizer("adma", [], 1, 0, {})
 
 
 METHOD_KWARGS = {

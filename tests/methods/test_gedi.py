@@ -264,23 +264,6 @@ def test_a_restored_sampler_continues_with_its_step_size_bit_for_bit(build):
     assert restored.sgld == model.sgld == SGLDSettings(**model.cfg.method_kwargs.sgld)
 
 
-def test_a_checkpoint_of_the_first_version_is_understood(build, monkeypatch):
-    """It counted the guard's messages, and had the sampler's precision as a key of its own."""
-    model = build()
-    model.training_step(batch(), 0)
-    checkpoint = saved_state(model)
-    del checkpoint["sampler"]
-    events = ["step 5: energy is 1e+07", "step 9: energy is 1e+08", "step 12: energy is 1e+08"]
-    guard = {"events": events, "means": {}}
-    checkpoint |= {"sampler_precision": "bf16", "callbacks": {"DivergenceGuard": guard}}
-    restored = build()
-    restored.on_load_checkpoint(checkpoint)
-    monkeypatch.setattr("solo_gedi.core.sampler.has_bf16", lambda device: True)
-    restored.training_step(batch(), 0)
-    assert restored.sampler.precision == "bf16"
-    assert restored.sampler.step_size == restored.sgld.step_size / 4
-
-
 def test_a_method_that_has_trained_takes_a_checkpoints_chains(build):
     model, saved = build(), {}
     model.training_step(batch(), 0)

@@ -13,18 +13,13 @@ from solo_gedi.training import pretrain
 from solo_gedi.training.pretrain import chains_for
 
 
-class Loader(SimpleNamespace):
-    def __len__(self):
-        return self.batches
-
-
 @pytest.mark.parametrize(
     ("images", "chains"), [(300, 64), (1000, 192), (50_000, 9996), (1_281_167, 10_000)]
 )
 def test_chains_are_a_fifth_of_the_images(images, chains):
     """As the paper's 10,000 for CIFAR, as far as whole batches go; never fewer than a batch."""
-    assert chains_for(Loader(batch_size=64, batches=images // 64), 64) == chains
-    assert chains_for(Loader(batch_size=None, batches=1000), 64) == 10_000
+    assert chains_for(SimpleNamespace(batch_size=64, dataset=range(images)), 64) == chains
+    assert chains_for(SimpleNamespace(batch_size=None, dataset=None), 64) == 10_000
 
 
 def test_a_checkpoint_of_few_images_is_small(load_config, image_folder):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -31,7 +32,9 @@ def parsed(load_config):
     def make(*overrides, suite="custom", kind="pretrain", **changes):
         register()
         cfg = load_config("gedi", *overrides, suite=suite, kind=kind, **changes)
-        return parse(cfg, hosts.parse_linear if kind == "linear" else hosts.parse_pretrain)
+        if kind == "linear":
+            return parse(loaders.with_probe_augmentations(cfg), hosts.parse_linear)
+        return parse(cfg, hosts.parse_pretrain)
 
     return make
 
@@ -212,12 +215,59 @@ def test_the_first_error_of_a_worker_is_the_message():
             error.__context__ = first
             raise error
 
-    with pytest.raises(DataError, match=r"^the workers .* cannot start: no lambdas$"):
-        fails(AttributeError("no lambdas"))
     with pytest.raises(DataError, match="^image a$"):
         fails(DataError("image a"))
-    with pytest.raises(RuntimeError, match="combined_loader"):
-        fails(None)
+    for other in (None, AttributeError("no lambdas")):
+        with pytest.raises(RuntimeError, match="combined_loader"):
+            fails(other)
+    unpicklable = [lambda: 0]
+    loader = loaders.WorkersLoader(unpicklable, num_workers=1, multiprocessing_context="spawn")
+    with pytest.raises(DataError, match="^the workers of data.num_workers cannot start: "):
+        next(iter(loader))
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """CIFAR-10 as torchvision keeps it, with four images of each class in every file."""
+    folder = tmp_path / "cifar" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"):
+        pixels = generator.integers(0, 256, (40, 3072), dtype=np.uint8)
+        content = {"data": pixels, "labels": [k % 10 for k in range(40)]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    return folder.parent
+
+
+def test_solo_learns_own_data_are_read_by_it(cifar, parsed):
+    given = (f"data.train_path={cifar}", "data.num_workers=0", "+data.fraction=0.5")
+    cfg = parsed(*given, "optimizer.batch_size=20", suite="cifar")
+    train = loaders.pretrain_loader(cfg)
+    assert len(train.dataset) == 100
+    indices, views, labels = next(iter(train))
+    assert [tuple(view.shape) for view in views] == [(20, 3, 32, 32)] * 2
+    assert len(set(indices.tolist())) == 20
+    pickle.dumps(train.dataset)
+    counts = torch.bincount(torch.cat([labels for *_, labels in train]), minlength=10)
+    assert counts.tolist() == [10] * 10, "each class's share"
+    assert len(loaders.validation_loader(cfg).dataset) == 40
+
+    spec = KNOWN["cifar10"]
+    stored = pickle.loads((cifar / "cifar-10-batches-py" / "test_batch").read_bytes())["data"]
+    (images, labels), *_ = loaders.plain_loader(cfg, train=False)
+    assert labels.tolist() == [k % 10 for k in range(40)]
+    mean, std = (torch.tensor(x)[:, None, None] for x in (spec.mean, spec.std))
+    pixels = torch.from_numpy(stored).view(-1, 3, 32, 32) / 255
+    torch.testing.assert_close(images * std + mean, pixels, atol=1e-5, rtol=0)
+    assert sum(len(y) for _, y in loaders.plain_loader(cfg, train=True)) == 100
+
+    probe = (*given[:2], "pretrained_feature_extractor=x", "optimizer.batch_size=20")
+    probe_train, probe_val = loaders.probe_loaders(parsed(*probe, suite="cifar", kind="linear"))
+    assert (len(probe_train.dataset), len(probe_val.dataset)) == (200, 40)
+    x, _ = probe_train.dataset[0]
+    assert x.shape == (3, 32, 32)
 
 
 def test_hidden_folders_are_no_classes(parsed, folders):
@@ -255,13 +305,13 @@ def test_other_data_is_seen_as_a_models_own(parsed, image_folder, monkeypatch):
     image_folder("train")
     cfg = loaders.with_normalization(parsed(*FOLDERS[::2], "data.val_path=train"))
     other = loaders.other_data(cfg, "cifar10:.")
-    fake = [FakeImages(), FakeImages()]
-    monkeypatch.setattr(hosts, "labelled_images", lambda cfg: fake)
+    monkeypatch.setattr(hosts, "labelled_images", lambda cfg, *of: [*map(FakeImages, of)])
     assert normalization_of(loaders.plain_loader(other, train=False)) == ((0.5,) * 3, (0.5,) * 3)
 
 
 class FakeImages:
-    transform = None
+    def __init__(self, transform):
+        self.transform = transform
 
     def __len__(self):
         return 3
@@ -318,9 +368,9 @@ def test_points_are_validated_on_the_same_ones_each_time(parsed):
 def test_without_a_validation_path_a_hosts_data_are_looked_for_nowhere_else(monkeypatch, tmp_path):
     asked = []
 
-    def images(cfg):
+    def images(cfg, *transforms):
         asked.append((cfg.data.train_path, cfg.data.val_path))
-        return SimpleNamespace(transform=None), SimpleNamespace(transform=None)
+        return [SimpleNamespace(transform=transform) for transform in transforms]
 
     monkeypatch.setattr(hosts, "labelled_images", images)
     monkeypatch.setattr(splits, "loader_of", lambda images, cfg, **_: images)

@@ -31,7 +31,6 @@ from solo_gedi.core import (
     kept_statistics,
     log_density,
     mixes_batch,
-    objective_inputs,
 )
 from solo_gedi.data import spec_of
 from solo_gedi.errors import ConfigError
@@ -296,10 +295,12 @@ class ToyTraining:
         else:
             logits = self._in_one_pass([*views, *samples])
             of_samples = log_density(logits.pop()) if samples else None
-        inputs = objective_inputs(objective, logits, of_samples, of_data, score)
         if samples:
-            self._data_log_density = inputs["data_log_density"].detach()
-        return vmap(lambda one: objective(**one)["loss"])(inputs)
+            of_data = log_density(logits[0]) if of_data is None else of_data
+            self._data_log_density = of_data.detach()
+        given = {"sample_log_density": of_samples, "data_log_density": of_data, "data_score": score}
+        given = {name: value for name, value in given.items() if value is not None}
+        return vmap(lambda views, given: objective(*views, **given)["loss"])(logits, given)
 
     def _in_one_pass(self, batches: list[Tensor]) -> list[Tensor]:
         """Scores of batches (k, n, 2)."""

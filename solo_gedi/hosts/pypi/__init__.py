@@ -5,7 +5,7 @@ class of it is patched: `BaseMethod` stands between its methods and its own base
 no longer works there is done anew. Method by method, what is missing names the GitHub version.
 """
 
-from solo_gedi.hosts.pypi.base import BACKBONES, BaseMethod, WeightedKNN, add_backbone
+from solo_gedi.hosts.pypi.base import BACKBONES, BaseMethod, WeightedKNN
 from solo_gedi.hosts.pypi.config import add_dataset, has_dataset, parse_linear, parse_pretrain
 from solo_gedi.hosts.pypi.images import (
     build_transform,
@@ -15,7 +15,7 @@ from solo_gedi.hosts.pypi.images import (
     pretrain_images,
 )
 from solo_gedi.hosts.pypi.linear import LinearModel
-from solo_gedi.hosts.pypi.methods import METHODS, add_method, method_keys
+from solo_gedi.hosts.pypi.methods import METHODS, method_keys
 from solo_gedi.hosts.pypi.solo import SinkhornKnopp
 from solo_gedi.hosts.pypi.solo import barlow_loss_func as barlow_loss
 from solo_gedi.hosts.pypi.solo import swav_loss_func as swav_loss
@@ -32,9 +32,7 @@ __all__ = [
     "LinearModel",
     "SinkhornKnopp",
     "WeightedKNN",
-    "add_backbone",
     "add_dataset",
-    "add_method",
     "barlow_loss",
     "build_transform",
     "has_dataset",

@@ -1,14 +1,13 @@
 """solo-learn 1.0.2's base method, built from a config and at home on Lightning 2."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torchvision.models import resnet18, resnet50
 
+from solo_gedi.backbones.build import FACTORIES
 from solo_gedi.hosts._shared import (
     BackboneFactory,
     WeightedKNNMixin,
@@ -17,25 +16,8 @@ from solo_gedi.hosts._shared import (
 )
 from solo_gedi.hosts.pypi import config, optim, solo
 
-
-def add_backbone(name: str, factory: BackboneFactory) -> None:
-    """Make `backbone.name: name` known."""
-    BACKBONES[name] = factory
-
-
-def _ignoring_method(build: Callable[..., nn.Module]) -> BackboneFactory:
-    return lambda method, **kwargs: build(**kwargs)
-
-
-BACKBONES: dict[str, BackboneFactory] = {
-    "resnet18": _ignoring_method(resnet18),
-    "resnet50": _ignoring_method(resnet50),
-    **{
-        f"{family}_{size}": _ignoring_method(getattr(solo.backbones, f"{family}_{size}"))
-        for family in ("vit", "swin")
-        for size in ("tiny", "small", "base", "large")
-    },
-}
+# Its own are torchvision's and timm's, too.
+BACKBONES: dict[str, BackboneFactory] = dict(FACTORIES)
 
 
 class WeightedKNN(WeightedKNNMixin, solo.WeightedKNNClassifier):

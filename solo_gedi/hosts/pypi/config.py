@@ -45,13 +45,6 @@ _LINEAR = {
     "mixup": 0.0,
     "cutmix": 0.0,
     "finetune": False,
-    "data": {
-        "augmentations": {
-            "crop_size": 224,
-            "mean": [0.485, 0.456, 0.406],
-            "std": [0.229, 0.224, 0.225],
-        }
-    },
 }
 _OPTIMIZER_KWARGS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9},

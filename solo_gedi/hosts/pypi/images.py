@@ -64,7 +64,6 @@ def pretrain_images(cfg: DictConfig, transform: Callable) -> Dataset:
         transform,
         data_dir=Path(cfg.data.train_path),
         train_dir=".",
-        no_labels=cfg.data.no_labels,
     )
 
 
@@ -73,13 +72,12 @@ def labelled_transforms(dataset: str) -> tuple[Callable, Callable]:
     return solo.classification_dataloader.prepare_transforms(dataset)
 
 
-def labelled_images(cfg: DictConfig) -> tuple[Dataset, Dataset]:
-    """Training and validation images of a data set of solo-learn's, with its fixed pipelines."""
+def labelled_images(cfg: DictConfig, train: Callable, val: Callable) -> tuple[Dataset, Dataset]:
+    """Training and validation images of a data set of solo-learn's, by a transform for each."""
     _refuse_formats(cfg)
-    loader = solo.classification_dataloader
-    return loader.prepare_datasets(
+    return solo.classification_dataloader.prepare_datasets(
         cfg.data.dataset,
-        *loader.prepare_transforms(cfg.data.dataset),
+        *(train, val),
         data_dir=".",
         train_dir=cfg.data.train_path,
         val_dir=cfg.data.val_path,

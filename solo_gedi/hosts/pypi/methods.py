@@ -68,8 +68,3 @@ def adapt(method: type) -> type:
 
 
 METHODS: dict[str, type] = {name: adapt(solo.METHODS[name]) for name in NAMES}
-
-
-def add_method(name: str, method: type) -> None:
-    """Make `method: name` known."""
-    METHODS[name] = method

@@ -46,7 +46,6 @@ with _stand_ins(), warnings.catch_warnings():
     from solo.methods import base as base
     from solo.methods import linear as linear
     from solo.methods.swav import SwAV as SwAV
-    from solo.utils import backbones as backbones
     from solo.utils import classification_dataloader as classification_dataloader
     from solo.utils import pretrain_dataloader as pretrain_dataloader
     from solo.utils.knn import WeightedKNNClassifier as WeightedKNNClassifier

@@ -45,6 +45,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
+def ends(trainer: Trainer) -> bool:
+    """Whether the epoch that is just over is the last, by its number, `max_steps` or a stop."""
+    by_steps = 0 <= trainer.max_steps <= trainer.global_step
+    return trainer.should_stop or by_steps or trainer.current_epoch + 1 == trainer.max_epochs
+
+
 class Checkpointer(Callback):
     """Saves `<folder>/<name>-<run id>-ep=<epoch>.ckpt` and the config as `args.json`.
 
@@ -68,7 +74,6 @@ class Checkpointer(Callback):
         if trainer.ckpt_path and Path(trainer.ckpt_path).parent == self.folder:
             self.last = Path(trainer.ckpt_path)
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "args.json", OmegaConf.to_container(self.cfg))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,9 +84,7 @@ class Checkpointer(Callback):
             if not trainer.should_stop:
                 self.save_within(trainer, pl_module, done)
             return
-        last = trainer.should_stop or epoch + 1 == trainer.max_epochs
-        last = last or 0 <= trainer.max_steps <= trainer.global_step
-        if last or epoch % self.cfg.checkpoint.frequency == 0:
+        if ends(trainer) or epoch % self.cfg.checkpoint.frequency == 0:
             self._save(trainer, pl_module, f"ep={epoch}")
 
     def save_within(self, trainer: Trainer, pl_module: LightningModule, batches: int) -> None:

@@ -65,16 +65,12 @@ class GracefulStop(Callback):
         for number in self._before:
             signal.signal(number, self._receive)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Give the signals back."""
-        self.teardown(trainer, pl_module, "fit")
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+    def teardown(self, *_: object, **__: object) -> None:
+        """Let the signals do again what they did before."""
         for number in list(self._before):
             signal.signal(number, self._before.pop(number))
+
+    on_exception = teardown
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

@@ -1,6 +1,5 @@
 """How a training gets on: a bar in a terminal, a line an epoch elsewhere."""
 
-import math
 import sys
 from time import monotonic
 
@@ -63,7 +62,7 @@ class Progress(ProgressBar):
         if watched():
             self._bar = tqdm(
                 desc=f"{_epoch(trainer, '/')} ",
-                total=_total(trainer),
+                total=int(trainer.estimated_stepping_batches),
                 initial=self._before,
                 file=sys.stdout,
                 dynamic_ncols=True,
@@ -86,13 +85,11 @@ class Progress(ProgressBar):
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if done < trainer.num_training_batches:
             return  # stopped within the epoch
-        now, total = monotonic(), _total(trainer)
+        now, steps = monotonic(), trainer.estimated_stepping_batches
+        a_step = (now - self._start) / max(1, trainer.global_step - self._before)
         time = f"{now - self._looked:.1f} s"
-        if total is not None:
-            a_step = (now - self._start) / max(1, trainer.global_step - self._before)
-            left = tqdm.format_interval(a_step * (total - trainer.global_step))
-            time += f", {left} left"
-        logger.info("%s: %s; %s", _epoch(trainer, " of "), _text(values), time)
+        left = tqdm.format_interval(a_step * (steps - trainer.global_step))
+        logger.info("%s: %s; %s, %s left", _epoch(trainer, " of "), _text(values), time, left)
         self._looked = now
 
     def teardown(self, *_: object, **__: object) -> None:
@@ -130,12 +127,6 @@ def _losses(metrics: dict[str, Tensor]) -> dict[str, str]:
     if len(own) == 1:
         return {own[0]: "loss"}
     return {name: name.removeprefix("train_").removesuffix("_loss") for name in own}
-
-
-def _total(trainer: Trainer) -> int | None:
-    """Steps of the whole training; None where it has no end."""
-    steps = trainer.estimated_stepping_batches
-    return None if math.isinf(steps) else int(steps)
 
 
 def _epoch(trainer: Trainer, of: str) -> str:

@@ -6,6 +6,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from solo_gedi.data import save_grid
+from solo_gedi.training.callbacks.checkpointer import ends
+
+SHOWN = 64  # chains
 
 
 class SampleGrid(Callback):
@@ -16,19 +19,18 @@ class SampleGrid(Callback):
     Args:
         folder: where to write.
         frequency: epochs between pictures; the last epoch is always drawn.
-        num_samples: chains shown.
     """
 
-    def __init__(self, folder: Path, frequency: int, num_samples: int = 64) -> None:
-        self.folder, self.frequency, self.num_samples = folder, frequency, num_samples
+    def __init__(self, folder: Path, frequency: int) -> None:
+        self.folder, self.frequency = folder, frequency
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid."""
         epoch = trainer.current_epoch
-        due = epoch % self.frequency == 0 or epoch + 1 == trainer.max_epochs
+        due = epoch % self.frequency == 0 or ends(trainer)
         buffer = getattr(pl_module, "replay_buffer", None)
         if due and trainer.is_global_zero and buffer is not None and buffer.chains.dim() == 4:
             try:
-                save_grid(buffer.chains[: self.num_samples], self.folder / f"ep={epoch}.png")
+                save_grid(buffer.chains[:SHOWN], self.folder / f"ep={epoch}.png")
             except OSError as error:
                 rank_zero_warn(f"no picture of the chains ({error}); training goes on without it")

@@ -82,7 +82,7 @@ class TrainingLoader:
             generator=torch.Generator().manual_seed(_seed_of(self.seed, epoch)),
         )
         self.end = loader.end
-        yield from _started(loader)
+        yield from loader
 
     def _order(self, epoch: int) -> Sequence[list[int]]:
         """The images of every batch of this process."""
@@ -132,6 +132,9 @@ class WorkersLoader(DataLoader):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers inherit it
         try:
             self._batches = _ending(super().__iter__())
+        except Exception as error:  # whatever a worker's start or pickling meets
+            why = f"the workers of data.num_workers cannot start: {reason(error)}"
+            raise DataError(why) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._batches
@@ -176,10 +179,3 @@ def _kill_at_exit() -> None:
 def _seed_of(*numbers: int) -> int:
     """A seed in [0, 2^63) that says nothing about that of other numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _started(loader: DataLoader) -> Iterator[Any]:
-    try:
-        return iter(loader)
-    except Exception as error:  # whatever a worker's start or pickling meets
-        raise DataError(f"the workers of data.num_workers cannot start: {reason(error)}") from error

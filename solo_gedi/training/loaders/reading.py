@@ -144,13 +144,6 @@ def reading(make: Callable[[], Any], cfg: DictConfig) -> Any:
         ) from error
 
 
-def whole_of(cfg: DictConfig) -> DictConfig:
-    """A config of all the data, of which `part_of` takes the fraction, for every data set alike."""
-    cfg = cfg.copy()
-    cfg.data.fraction = -1
-    return cfg
-
-
 def part_of(cfg: DictConfig, dataset: Any) -> Any:
     """The `data.fraction` of training images, each class's share of it, as solo-learn draws it."""
     fraction = cfg.data.get("fraction", -1)

@@ -24,7 +24,6 @@ from solo_gedi.training.loaders.reading import (
     reading,
     training_loader,
     training_points,
-    whole_of,
 )
 
 logger = get_logger(__name__)
@@ -80,9 +79,6 @@ def probe_loaders(cfg: DictConfig) -> tuple[TrainingLoader, DataLoader]:
 
 def with_probe_augmentations(cfg: DictConfig) -> DictConfig:
     """A linear config whose `data.augmentations` has all keys, by default those of its data set.
-
-    The two generations of solo-learn do not agree on the normalisation, nor with what they pretrain
-    on CIFAR-100 with.
 
     Args:
         cfg: before solo-learn's parsing, which would fill in ImageNet's.
@@ -164,12 +160,11 @@ def _fixed_points(cfg: DictConfig, seed: int) -> DataLoader:
 
 def _of_host(cfg: DictConfig, train: Transform, val: Transform) -> tuple[Any, Any]:
     """Training and validation images that solo-learn reads, with a transform for each."""
-    whole = whole_of(cfg)
+    cfg = cfg.copy()
     # Where there is none, solo-learn would look, and download, at a place of its own.
-    whole.data.train_path = whole.data.train_path or whole.data.val_path
-    whole.data.val_path = whole.data.val_path or whole.data.train_path
-    of_train, of_val = reading(lambda: hosts.labelled_images(whole), whole)
-    of_train.transform, of_val.transform = train, val
+    cfg.data.train_path = cfg.data.train_path or cfg.data.val_path
+    cfg.data.val_path = cfg.data.val_path or cfg.data.train_path
+    of_train, of_val = reading(lambda: hosts.labelled_images(cfg, train, val), cfg)
     return part_of(cfg, of_train), of_val
 
 

@@ -25,7 +25,6 @@ from solo_gedi.training.loaders.reading import (
     reading,
     training_loader,
     training_points,
-    whole_of,
 )
 
 DeviceViews = Callable[[Tensor], list[Tensor]]
@@ -77,14 +76,11 @@ def _training_images(cfg: DictConfig, transform: Transform) -> Any:
     """(index, what `transform` makes of the image, label) of a pretraining config's data."""
     if is_read_here(cfg):
         return Indexed(images_of(cfg, train=True, transform=transform))
-    whole = whole_of(cfg)
-    dataset = reading(lambda: hosts.pretrain_images(whole, transform), cfg)
-    if "<locals>" in type(dataset).__qualname__:
-        # solo-learn adds the index in a class made inside a function, which cannot be pickled for
-        # a worker that is spawned.
-        dataset.__class__ = type(dataset).__mro__[1]
-        return Indexed(part_of(cfg, dataset))
-    return part_of(cfg, dataset)
+    dataset = reading(lambda: hosts.pretrain_images(cfg, transform), cfg)
+    # solo-learn adds the index in a class made inside a function, which cannot be pickled for a
+    # worker that is spawned.
+    dataset.__class__ = type(dataset).__mro__[1]
+    return Indexed(part_of(cfg, dataset))
 
 
 def device_views(cfg: DictConfig) -> DeviceViews | None:
