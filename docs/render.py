@@ -7,7 +7,7 @@
 
 The last one writes docs/results/toy.json from what `solo-gedi benchmark` has left in a folder. A
 page shows it between `<!-- results: toy -->` and `<!-- end -->`; what follows the name chooses a
-layout and changes it: `<!-- results: fashion ood methods=gedi,swav -->`. No part of solo_gedi is
+layout and changes it: `<!-- results: fashion images score=mahalanobis -->`. No part of solo_gedi is
 imported, so that tables are rendered in a moment, wherever Python is.
 """
 
@@ -403,11 +403,11 @@ def table_of(instruction: str, folder: Path | None = None) -> str:
 
     Args:
         instruction: name of a result; perhaps a layout, `toy`, `images`, `ood`, `plain` or
-            `alive`; and `methods=NAME,...` or `score=NAME`.
+            `alive`; and `score=NAME`.
         folder: of the results; docs/results when None.
 
     Raises:
-        ValueError: for a result, layout or method that does not exist.
+        ValueError: for a result or layout that does not exist.
     """
     name, *words = instruction.split()
     path = (folder or RESULTS) / f"{name}.json"
@@ -420,12 +420,7 @@ def table_of(instruction: str, folder: Path | None = None) -> str:
     layout = next((word for word in words if "=" not in word), name)
     if layout not in LAYOUTS:
         raise ValueError(f"<!-- results: {instruction} -->: choose from {', '.join(LAYOUTS)}")
-    methods = _methods(result)
-    if chosen := options.pop("methods", None):
-        if unknown := [method for method in chosen.split(",") if method not in methods]:
-            raise ValueError(f"{path} has no method {unknown[0]!r}, but {', '.join(methods)}")
-        methods = chosen.split(",")
-    rows = LAYOUTS[layout](result, methods, **options)
+    rows = LAYOUTS[layout](result, _methods(result), **options)
     table = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return f"{table}\n\n*{provenance(result)}*"
 

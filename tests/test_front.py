@@ -1,7 +1,6 @@
 """The package as a notebook sees it."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -76,7 +75,3 @@ def test_from_a_config_to_its_results(load_config, tmp_path):
         overrides=["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2"],
     )
     assert {row["seeds"] for row in comparison.rows} == {1}
-
-
-def test_annotations_are_shipped():
-    assert (Path(sg.__file__).parent / "py.typed").is_file()

@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from solo_gedi.errors import ConfigError
+from solo_gedi.errors import ConfigError, Interrupted
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,12 +15,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config-path", "-cp", metavar="FOLDER", help="Hydra's way: the folder of the config ...")
     add("--config-name", "-cn", metavar="NAME", help="... and its file, such as gedi.yaml")
 
-
-def add_cfg_argument(parser: argparse.ArgumentParser) -> None:
-    """Hydra's `--cfg job`."""
-    parser.add_argument(
-        "--cfg", nargs="?", const="job", choices=("job",), help="print the composed config and stop"
-    )
+    # Hydra's `--cfg job`
+    text = "print the composed config and stop"
+    add("--cfg", nargs="?", const="job", choices=("job",), help=text)
 
 
 def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
@@ -47,15 +44,23 @@ def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     return Path(path) / name, given
 
 
-def run_config(arguments: argparse.Namespace, kind: Literal["pretrain", "linear"]) -> Any:
-    """The composed config; printed, and None, where `--cfg` asks for that."""
+def train(arguments: argparse.Namespace, kind: Literal["pretrain", "linear"]) -> None:
+    """Train what the arguments say, or print its config where they ask for that.
+
+    Raises:
+        Interrupted: after a signal, when the run has been saved.
+    """
     from solo_gedi.config import load_config
 
     name, overrides = config_of(arguments)
     cfg = load_config(name, overrides, kind=kind)
-    if arguments.cfg is None:
-        return cfg
-    from omegaconf import OmegaConf
+    if arguments.cfg is not None:
+        from omegaconf import OmegaConf
 
-    print(OmegaConf.to_yaml(cfg))
-    return None
+        print(OmegaConf.to_yaml(cfg))
+        return
+    from solo_gedi import training
+
+    done = (training.pretrain if kind == "pretrain" else training.linear)(cfg)
+    if done.interrupted is not None:
+        raise Interrupted(done.interrupted)

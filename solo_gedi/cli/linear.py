@@ -5,22 +5,12 @@ solo-gedi linear digits/gedi pretrained_feature_extractor=PATH.ckpt
 
 import argparse
 
-from solo_gedi.cli._config import add_cfg_argument, add_config_arguments, run_config
-from solo_gedi.errors import Interrupted
+from solo_gedi.cli._config import add_config_arguments as add_arguments
+from solo_gedi.cli._config import train
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    add_config_arguments(parser)
-    add_cfg_argument(parser)
+__all__ = ["add_arguments", "run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    if (cfg := run_config(arguments, "linear")) is None:
-        return
-    from solo_gedi.training import linear
-
-    done = linear(cfg)
-    if done.interrupted is not None:
-        raise Interrupted(done.interrupted)
+    train(arguments, "linear")

@@ -6,22 +6,12 @@ solo-gedi pretrain --config-path scripts/pretrain/cifar --config-name swav.yaml 
 
 import argparse
 
-from solo_gedi.cli._config import add_cfg_argument, add_config_arguments, run_config
-from solo_gedi.errors import Interrupted
+from solo_gedi.cli._config import add_config_arguments as add_arguments
+from solo_gedi.cli._config import train
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    add_config_arguments(parser)
-    add_cfg_argument(parser)
+__all__ = ["add_arguments", "run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    if (cfg := run_config(arguments, "pretrain")) is None:
-        return
-    from solo_gedi.training import pretrain
-
-    done = pretrain(cfg)
-    if done.interrupted is not None:
-        raise Interrupted(done.interrupted)
+    train(arguments, "pretrain")

@@ -63,6 +63,10 @@ _TEXT: Rule = (
     "a text; one that looks like a number, a list or the like goes in quotes: \"{key}='...'\"",
 )
 
+_EPOCHS: Rule = (
+    lambda value: isinstance(value, ListConfig) and all(map(_whole(1)[0], value)),
+    "a list of epochs, as [60, 80]",
+)
 _CHANNELS: Rule = (
     lambda value: isinstance(value, ListConfig) and all(map(_is_number, value)) and len(value) > 0,
     "a list of a number per channel",
@@ -95,6 +99,8 @@ RULES: dict[str, Rule] = {
     "optimizer.lr": _POSITIVE,
     "optimizer.classifier_lr": _number(0),
     "optimizer.weight_decay": _number(0),
+    "scheduler.name": _choice("warmup_cosine", "step", "none"),
+    "scheduler.lr_decay_steps": _or_null(_EPOCHS),
     "scheduler.warmup_epochs": _number(0),
     "scheduler.warmup_start_lr": _number(0),
     "scheduler.min_lr": _number(0),
@@ -128,8 +134,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             *("auto_resume.enabled", "checkpoint.enabled", "checkpoint.keep_prev"),
-            *("data.no_labels", "debug_augmentations", "enable_model_summary"),
-            *("detect_anomaly", "enable_progress_bar", "knn_eval.enabled"),
+            *("data.augment_on_device", "data.no_labels", "debug_augmentations"),
+            *("detect_anomaly", "enable_model_summary", "enable_progress_bar", "finetune"),
+            "knn_eval.enabled",
             "optimizer.exclude_bias_n_norm_wd",
             *("performance.disable_channel_last", "sync_batchnorm", "wandb.enabled"),
             "wandb.offline",
@@ -154,14 +161,8 @@ def check(cfg: DictConfig, required: Sequence[str], where: str = "the config") -
     for key in required:
         if OmegaConf.select(cfg, key) is None:
             raise ConfigError(f"{key} is missing from {where}")
-    schedulers = ["warmup_cosine", "step", "none"]
-    is_list: Rule = (
-        lambda value: isinstance(value, ListConfig) and all(map(_whole(1)[0], value)),
-        "a list of epochs, as [60, 80]",
-    )
-    _check(cfg, {"scheduler.name": _choice(*schedulers)})
     if cfg.scheduler.name == "step":
-        _check(cfg, {"scheduler.lr_decay_steps": is_list}, missing="a list of epochs")
+        _check(cfg, {"scheduler.lr_decay_steps": _EPOCHS}, missing="a list of epochs")
     _check_optimizer(cfg)
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import KMNIST, MNIST, SVHN, FashionMNIST
 
 from solo_gedi.core.processes import rank
-from solo_gedi.errors import DataError, MissingPackageError
+from solo_gedi.errors import DataError
 from solo_gedi.files import alone_in, given_path
 
 Transform = Callable[[Any], Any]
@@ -40,7 +40,6 @@ class DatasetSpec:
         splits: names that stand in the place of a path, if the set is part of a package.
         is_folder: whether it is any folder of images.
         has_class_folders: whether its images lie in a folder for each class.
-        box: fresh chains on points are uniform over [-box, box].
     """
 
     num_classes: int
@@ -52,7 +51,6 @@ class DatasetSpec:
     splits: tuple[str, ...] = ()
     is_folder: bool = False
     has_class_folders: bool = False
-    box: float = 1.0
 
     @property
     def is_hosts(self) -> bool:
@@ -103,38 +101,26 @@ class Digits(Dataset):
         return self.transform(image) if self.transform else image, int(self.targets[index])
 
 
-def _svhn(path: str, train: bool, transform: Transform | None = None) -> Dataset:
-    """SVHN's train or test split (not "extra"), downloaded by torchvision where it is missing."""
-    folder = given_path(path)
-    try:
-        with alone_in(folder, DOWNLOAD):
-            return SVHN(folder, "train" if train else "test", transform, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"data path {path!r} holds no SVHN and it could not be downloaded: {error}"
-        ) from error
-    except ImportError as error:
-        raise MissingPackageError("data.dataset=svhn needs scipy: pip install scipy") from error
-
-
-def _like_mnist(kind: type[MNIST]) -> Callable[..., Dataset]:
-    """MNIST, or what torchvision reads from the same four files, downloaded where it is missing.
+def _of_torchvision(kind: type[MNIST] | type[SVHN]) -> Callable[..., Dataset]:
+    """Images that torchvision reads, and downloads where they are missing.
 
     Args:
-        kind: torchvision's class.
+        kind: its class; of SVHN the splits are "train" and "test", not "extra".
     """
+    hint = ""
+    if issubclass(kind, MNIST):
+        hint = f" (its four unpacked files belong into {kind.__name__}/raw)"
 
     def images(path: str, train: bool, transform: Transform | None = None) -> Dataset:
         folder = given_path(path)
+        split: Any = train if issubclass(kind, MNIST) else "train" if train else "test"
         try:
             with alone_in(folder, DOWNLOAD):
-                return kind(folder, train, transform, download=True)
+                return kind(folder, split, transform, download=True)
         except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             why = " ".join(str(error).split()) or "it has another format"
-            raise DataError(
-                f"data path {path!r} has no {kind.__name__} that could be read or downloaded (its "
-                f"four unpacked files belong into {kind.__name__}/raw): {why}"
-            ) from error
+            what = f"{kind.__name__} that could be read or downloaded{hint}"
+            raise DataError(f"data path {path!r} has no {what}: {why}") from error
 
     return images
 
@@ -197,13 +183,13 @@ DATASETS = {
         10, Digits, mean=(0.3,), std=(0.35,), size=8, splits=("train", "val", "test")
     ),
     "svhn": DatasetSpec(
-        10, _svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), size=32
+        10, _of_torchvision(SVHN), mean=(0.4377, 0.4438, 0.4728), std=(0.198, 0.201, 0.197), size=32
     ),
     "fashion_mnist": DatasetSpec(
-        10, _like_mnist(FashionMNIST), mean=(0.2860,), std=(0.3530,), size=28
+        10, _of_torchvision(FashionMNIST), mean=(0.2860,), std=(0.3530,), size=28
     ),
-    "mnist": DatasetSpec(10, _like_mnist(MNIST), mean=(0.1307,), std=(0.3081,), size=28),
-    "kmnist": DatasetSpec(10, _like_mnist(KMNIST), mean=(0.1918,), std=(0.3483,), size=28),
+    "mnist": DatasetSpec(10, _of_torchvision(MNIST), mean=(0.1307,), std=(0.3081,), size=28),
+    "kmnist": DatasetSpec(10, _of_torchvision(KMNIST), mean=(0.1918,), std=(0.3483,), size=28),
     "moons": DatasetSpec(2, points=_moons),
     "circles": DatasetSpec(2, points=_circles),
 }

@@ -1,30 +1,9 @@
 """The linear probe of a model that is being evaluated."""
 
-from typing import Any
-
 from omegaconf import DictConfig, OmegaConf
 
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.subject import Subject
-
-# Table 8's: SGD with momentum, 100 epochs, learning rate 1e-3, batch 100.
-PAPER: dict[str, Any] = {
-    "optimizer": {
-        "name": "sgd",
-        "batch_size": 100,
-        "lr": 2.56e-3,  # solo-learn multiplies by batch / 256
-        "weight_decay": 0,
-        "kwargs": {"momentum": 0.9},
-    },
-    "scheduler": {"name": "none"},
-    "max_epochs": 100,
-    "check_val_every_n_epoch": 100,
-    "devices": "1",
-    "accelerator": "auto",
-    "strategy": "auto",
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 def probe_config(subject: Subject) -> DictConfig:
@@ -39,12 +18,15 @@ def probe_config(subject: Subject) -> DictConfig:
     Raises:
         ConfigError: if the probe's config cannot be composed, or the model has no checkpoint.
     """
-    from solo_gedi.config import load_config
+    from solo_gedi.config import load_config, shipped_configs
 
     cfg, model, chosen = subject.cfg, subject.model, subject.options.linear_config
     if model.checkpoint is None or model.normalization is None:
         raise ConfigError("the linear probe needs images, and the checkpoint of a run")
-    base = OmegaConf.create(PAPER) if chosen is None else load_config(chosen, kind="linear")
+    base = load_config(chosen or shipped_configs() / "shared" / "linear.yaml", kind="linear")
+    if chosen is None:
+        base.enable_progress_bar = base.enable_model_summary = False
+        base.check_val_every_n_epoch = base.max_epochs
     mean, std = model.normalization
     crop = {"crop_size": cfg.augmentations[0].crop_size, "mean": list(mean), "std": list(std)}
     keys = ("dataset", "train_path", "val_path", "num_workers", "format", "fraction")

@@ -88,7 +88,7 @@ def load(
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     input_shape: tuple[int, ...] = (2,)
     if spec.points:
-        space = SampleSpace(low=-spec.box, high=spec.box)
+        space = SampleSpace()
     else:
         mean = tuple(map(float, augmentation.get("mean") or spec.mean))
         std = tuple(map(float, augmentation.get("std") or spec.std))

@@ -152,13 +152,13 @@ class MethodWithChains(BaseMethod):
 
 
 def sample_space(cfg: DictConfig) -> SampleSpace:
-    """The space of a config's samples: [-1, 1] for images, a box that covers the data for points.
+    """The space of a config's samples, [-1, 1].
 
     An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
     """
     spec = spec_of(cfg.data.dataset)
     if spec.points:
-        return SampleSpace(low=-spec.box, high=spec.box)
+        return SampleSpace()
     return SampleSpace.of_images(*normalization_of(cfg))
 
 

@@ -1,7 +1,5 @@
 """`solo-gedi benchmark` as a user types it."""
 
-import re
-
 import pytest
 
 from solo_gedi.cli.benchmark import _options
@@ -58,17 +56,3 @@ def test_options_of_the_evaluation_are_those_that_are_given(solo_gedi):
     }
     _, said, _ = solo_gedi(*TOY, "--dry-run", "--evaluate", "--tasks clustering,triad")
     assert said.count(" --tasks clustering,triad dataset=") == 4
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["imagenet"], "invalid choice: 'imagenet'"),
-        (["toy", "--seeds", "few"], "a number or a list as 0,1,2, got 'few'"),
-        (["toy", "--evaluate", "--tasks 'clustering"], "--evaluate=.*No closing quotation"),
-        (["toy", "--evaluate", "--steps few"], "--steps: invalid int value: 'few'"),
-        (["toy", "--jobs", "0"], "--jobs must be at least 1"),
-    ],
-)
-def test_wrong_arguments_end_with_one_message(arguments, message, refused):
-    assert re.search(message, refused("benchmark", *arguments))

@@ -15,17 +15,3 @@ def test_samples_from_noise_and_from_images(solo_gedi, tmp_path):
     start = ("--start", "a.png", "b.png")
     status, said, _ = solo_gedi("sample", "gedi-digits", *start, "--steps", 2, "--out", "uphill")
     assert said.startswith("2 samples after 2 steps")
-
-
-def test_what_cannot_be_is_refused(refused, trained, tmp_path):
-    message = refused("sample", trained("swav"), "--out", "out")
-    assert message == (
-        "swav has no energy to sample from, as gedi and jem have: it can predict, export and "
-        "explore"
-    )
-    assert "--out" in refused("sample", "gedi-digits")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("mine")
-    assert "out=full exists" in refused("sample", "gedi-digits", "--out", "full")
-    (tmp_path / "file").write_text("mine")
-    assert "out=file is no folder" in refused("sample", "gedi-digits", "--out", "file")

@@ -8,7 +8,7 @@ import pytest
 
 from solo_gedi import training
 from solo_gedi.comparison.cell import cell
-from solo_gedi.errors import GEDIError, Interrupted
+from solo_gedi.errors import Interrupted
 
 SMALL = ["max_epochs=1", "backbone.kwargs.width=8", "+limit_train_batches=2", "seed=3"]
 
@@ -82,19 +82,3 @@ def test_an_interrupted_cell_leaves_no_results(tmp_path, monkeypatch):
         cell("out", "digits/gedi_nogen")
     assert ended.value.signal == signal.SIGTERM
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["cell.json"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"config": "digits/gedy"}, "did you mean digits/gedi"),
-        ({"tasks": "cooking"}, "--tasks has 'cooking'"),
-        ({"overrides": ["max_epochs=x"]}, "max_epochs must be"),
-        ({"overrides": ["foo=3"]}, "Could not override 'foo'"),
-        ({"overrides": ["data.train_path=x"]}, "data.train_path and data.val_path of digits name"),
-    ],
-)
-def test_wrong_arguments_are_refused_before_anything_is_written(arguments, message, tmp_path):
-    with pytest.raises(GEDIError, match=message):
-        cell("out", **{"config": "digits/gedi", **arguments})
-    assert not list(tmp_path.iterdir())

@@ -74,21 +74,3 @@ def test_a_shorter_training_takes_the_place_of_a_longer_one(tmp_path):
         assert metrics["epochs"] == epochs
     (path,) = (tmp_path / "out" / "seed=0").glob("*.ckpt")
     assert metrics["checkpoint"].endswith(path.name)
-
-
-@pytest.mark.parametrize(
-    ("config", "overrides", "message"),
-    [
-        ("toy/gedi", ["limit_train_batches=0.5"], "limit_train_batches must be a whole number"),
-        ("toy/gedi", ["optimizer.lr=-1"], "optimizer.lr must be"),
-        ("toy/gedi", ["dataset=squares"], "Could not find 'dataset/squares'"),
-        ("digits/gedi", ["+limit_train_batches=1"], "digits is not a toy set"),
-        ("digits/gedi", [], "limit_train_batches is missing"),
-    ],
-)
-def test_wrong_arguments_are_refused_before_anything_is_written(
-    config, overrides, message, tmp_path
-):
-    with pytest.raises(ConfigError, match=message):
-        toy("out", config, overrides=overrides)
-    assert not list(tmp_path.iterdir())

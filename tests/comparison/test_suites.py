@@ -116,20 +116,3 @@ def test_a_changed_config_makes_another_cell(scripts, tmp_path):
     assert changed() == {"swav"}
     change("shared/run.yaml", "seed: 5", "seed: 6")
     assert changed() == {"gedi", "gedi_fast", "swav"}
-
-
-@pytest.mark.parametrize(
-    ("suite", "methods", "message"),
-    [
-        ("toy", ["gedi", "simclr"], "--methods has 'simclr'; choose from jem,swav"),
-        ("folder", [], "needs data.train_path=FOLDER"),
-    ],
-)
-def test_wrong_suites_are_refused(suite, methods, message, tmp_path):
-    with pytest.raises(ConfigError, match=message):
-        cells_of(SUITES[suite], methods, [0], tmp_path)
-
-
-def test_a_config_that_does_not_compose_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Could not override 'foo'"):
-        cells_of(SUITES["digits"], [], [0], tmp_path, None, ["foo=3"])

@@ -208,14 +208,8 @@ def test_what_is_left_to_pretrain_is_said(toy_config, load_config):
         ToyTraining(toy_config("gedi", *warm_up), [0])
     with pytest.raises(ConfigError, match="not a toy set"):
         ToyTraining(load_config("gedi"), [0])
-    for given in (
-        *("precision=16-mixed", "accumulate_grad_batches=4", "+gradient_clip_val=0.1"),
-        *("+max_steps=7", "+optimizer.kwargs.betas=[0.0,0.1]"),
-        "+method_kwargs.sgld.compile=true",
-    ):
-        key = given.partition("=")[0].removeprefix("+").removesuffix(".betas")
-        with pytest.raises(ConfigError, match=f"the toy study has {key}=.*; pretrain has it"):
-            ToyTraining(toy_config("gedi", given), [0])
+    with pytest.raises(ConfigError, match="the toy study has .*compile=False, got True; pretrain"):
+        ToyTraining(toy_config("gedi", "+method_kwargs.sgld.compile=true"), [0])
     with pytest.raises(ConfigError, match="the toy study has .*queue_size=0, got 400"):
         ToyTraining(toy_config("swav", "method_kwargs.queue_size=400"), [0])
     for given in ("devices=2", "+num_nodes=2"):

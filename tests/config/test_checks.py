@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from solo_gedi import hosts
-from solo_gedi.config import LINEAR, PRETRAIN, check, check_choice, load_config, prepare
+from solo_gedi.config import LINEAR, PRETRAIN, check, load_config, prepare
 from solo_gedi.errors import ConfigError
 
 
@@ -52,12 +52,3 @@ def test_a_missing_key_is_named_with_where_it_is_missing(key):
     del (cfg[section] if section else cfg)[last]
     with pytest.raises(ConfigError, match=rf"^{key} is missing from args\.json"):
         check(cfg, (key,), "args.json")
-
-
-def test_what_does_not_exist_is_named_with_what_does():
-    with pytest.raises(ConfigError, match=r"backbone\.name='resnet' does not exist.*energy_res"):
-        check(load_config("digits/gedi", ["backbone.name=resnet"]), ())
-    with pytest.raises(ConfigError, match=r"data\.dataset='digit' does not exist in solo-learn"):
-        check(load_config("digits/gedi", ["data.dataset=digit"]), ())
-    with pytest.raises(ConfigError, match=r"x=3 does not exist in .*; choose from \['a', 'b'\]"):
-        check_choice("x", 3, ("b", "a"))

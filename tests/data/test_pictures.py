@@ -29,13 +29,13 @@ def test_samples_of_any_device_become_pictures(monkeypatch):
 
 
 def test_a_grid_has_its_samples_in_order_and_small_ones_enlarged(tmp_path):
-    levels = torch.linspace(-1, 1, 9).view(9, 1, 1, 1).expand(-1, 3, 8, 8)
+    levels = torch.linspace(-1.5, 1.5, 9).view(9, 1, 1, 1).expand(-1, 3, 8, 8)
     picture = grid_picture(levels, columns=3)
     assert picture.size == (3 * (32 + 2) + 2,) * 2
     middles = [
         picture.getpixel((2 + 16 + 34 * (k % 3), 2 + 16 + 34 * (k // 3)))[0] for k in range(9)
     ]
-    assert middles == [round(k * 255 / 8) for k in range(9)]
+    assert middles == [round((min(max(k * 3 / 8 - 1.5, -1), 1) + 1) / 2 * 255) for k in range(9)]
     save_grid(levels, tmp_path / "new" / "grid.png", columns=3)
     with Image.open(tmp_path / "new" / "grid.png") as saved:
         assert saved.tobytes() == picture.tobytes()

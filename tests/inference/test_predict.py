@@ -90,14 +90,6 @@ def test_an_image_has_the_same_row_in_every_batch(trained, photos, method):
             assert b[key] == value
 
 
-def test_any_mode_and_size_is_taken(trained, tmp_path):
-    for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK"):
-        Image.new(mode, (17, 31)).save(tmp_path / f"{mode}.{'tif' if mode == 'CMYK' else 'png'}")
-    rows = predict(trained("gedi"), tmp_path)
-    assert len(rows) == 6
-    assert not [row for row in rows if "error" in row]
-
-
 def test_what_cannot_be_predicted_is_named(trained, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there is no image in empty"):
@@ -128,16 +120,6 @@ def test_images_may_be_files_folders_and_globs_in_their_order(trained, photos, m
     assert names("?.png", "b*") == ["a.png", "k.png", "z.png", "b/c.png", "b/ü.png"]
     with pytest.raises(DataError, match=r"\*\.bmp does not exist"):
         names("*.bmp")
-
-
-def test_a_camera_that_was_held_upright_is_believed(trained, tmp_path):
-    image = DATASETS["digits"].images("test", False)[0][0]
-    image.save(tmp_path / "a.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
-    upright, turned = predict(trained("gedi"), ["a.png", "b.png"])
-    assert {**upright, "file": "b.png"} == turned
 
 
 def as_text(row):

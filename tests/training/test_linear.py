@@ -8,32 +8,35 @@ from solo_gedi.training.linear import linear, load_backbone
 
 
 @pytest.fixture
-def pretrained(load_config):
-    run = pretrain(load_config("gedi"))
-    model = run.method
-    (checkpoint,) = run.folder.glob("*.ckpt")
-    return model, checkpoint
+def checkpoint(trained):
+    (path,) = trained("gedi").glob("*.ckpt")
+    return path
 
 
-def test_probe_loads_every_weight_of_the_backbone(load_config, pretrained):
-    model, checkpoint = pretrained
+def weights_of(checkpoint):
+    """The backbone's, as the checkpoint has them."""
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    names = [name for name in state if name.startswith("backbone.")]
+    return {name.removeprefix("backbone."): state[name] for name in names}
+
+
+def test_probe_loads_every_weight_of_the_backbone(load_config, checkpoint):
     cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint}", kind="linear")
     linear(cfg)
     backbone = load_backbone(hosts.parse_linear(cfg))
-    expected = model.backbone.state_dict()
+    expected = weights_of(checkpoint)
     assert expected.keys() == backbone.state_dict().keys()
     assert all(torch.equal(expected[k], v) for k, v in backbone.state_dict().items())
 
 
-def test_probe_trains_the_classifier_only(load_config, pretrained, tmp_path):
-    model, checkpoint = pretrained
+def test_probe_trains_the_classifier_only(load_config, checkpoint, tmp_path):
     cfg = load_config(
         "gedi", f"pretrained_feature_extractor={checkpoint}", "max_epochs=2", kind="linear"
     )
     assert 0 <= linear(cfg).metrics["val_acc1"] <= 100
     (saved,) = (tmp_path / "trained_models" / "linear").glob("*/*.ckpt")
     state = torch.load(saved, weights_only=True)["state_dict"]
-    expected = model.backbone.state_dict()
+    expected = weights_of(checkpoint)
     assert all(torch.equal(state[f"backbone.{k}"], v) for k, v in expected.items())
 
 
@@ -62,9 +65,8 @@ def test_probe_learns_what_is_linearly_separable(load_config, tmp_path, image_fo
 
 
 def test_probe_takes_a_runs_folder_and_says_where_images_are_seen_otherwise(
-    load_config, pretrained, caplog
+    load_config, checkpoint, caplog
 ):
-    _, checkpoint = pretrained
     cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint.parent}", kind="linear")
     with caplog.at_level("WARNING"):
         linear(cfg)
@@ -86,10 +88,9 @@ def test_probe_takes_a_runs_folder_and_says_where_images_are_seen_otherwise(
         ({"mixup": 0.5}, "main_linear.py"),
     ],
 )
-def test_probe_refuses_what_cannot_be_probed(load_config, pretrained, change, message):
+def test_probe_refuses_what_cannot_be_probed(load_config, checkpoint, change, message):
     from omegaconf import OmegaConf
 
-    _, checkpoint = pretrained
     cfg = load_config("gedi", f"pretrained_feature_extractor={checkpoint}", kind="linear")
     with pytest.raises(GEDIError, match=message):
         linear(OmegaConf.merge(cfg, change))

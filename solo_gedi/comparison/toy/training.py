@@ -44,11 +44,6 @@ BATCHES_AHEAD = 50  # iterations whose points are drawn at once: scikit-learn's 
 
 # Settings that only `pretrain` can change.
 _FIXED = {
-    "precision": "32-true",
-    "accumulate_grad_batches": 1,
-    "gradient_clip_val": 0,
-    "max_steps": -1,
-    "optimizer.kwargs": {},
     "method_kwargs.sgld.compile": False,
     "method_kwargs.queue_size": 0,
 }

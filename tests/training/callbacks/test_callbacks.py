@@ -4,9 +4,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from solo_gedi.data import SampleSpace, save_grid
+from solo_gedi.data import SampleSpace
 from solo_gedi.errors import CheckpointError
 from solo_gedi.training.callbacks import AtomicCheckpointIO, InputNoise, RandomState
 
@@ -43,13 +42,3 @@ def test_input_noise_changes_every_view_in_place_by_the_given_size():
     for view in views:
         noise = view.std(dim=(0, 2, 3)) * torch.tensor(space.scale)
         torch.testing.assert_close(noise, torch.full((2,), 0.1), rtol=0.03, atol=0)
-
-
-def test_grid_shows_the_samples_pixel_by_pixel(tmp_path):
-    samples = torch.linspace(-1.5, 1.5, 4 * 32 * 32).view(4, 1, 32, 32)
-    save_grid(samples, tmp_path / "deep" / "grid.png", columns=2)
-    shown = np.asarray(Image.open(tmp_path / "deep" / "grid.png"))[..., 0]
-    assert shown.shape == (2 * 34 + 2, 2 * 34 + 2)
-    expected = ((samples[3, 0].clamp(-1, 1) + 1) / 2 * 255).round()
-    found = torch.from_numpy(shown[2 * 2 + 32 : -2, 2 * 2 + 32 : -2].astype(np.float32))
-    assert (found - expected).abs().max() <= 1
