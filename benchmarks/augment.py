@@ -19,7 +19,7 @@ STRENGTHS = {"Table 5's": [], "contrastive": CONTRASTIVE}
 
 
 def main() -> None:
-    """Time it."""
+    """Time everything, and store the medians."""
     given = options(__doc__).parse_args()
     torch.set_num_threads(given.threads)
     pixels = torch.randint(256, (given.batch, 3, given.size, given.size), dtype=torch.uint8)

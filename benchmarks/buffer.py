@@ -9,7 +9,7 @@ SIZES = (1_000, 10_000, 50_000)
 
 
 def main() -> None:
-    """Time it."""
+    """Time everything, and store the medians."""
     given = options(__doc__).parse_args()
     torch.set_num_threads(given.threads)
 

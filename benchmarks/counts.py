@@ -71,7 +71,7 @@ def compiled_score(model: Any, x: torch.Tensor) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Count it."""
+    """Count the operations, and store the numbers."""
     parser = options(__doc__)
     parser.set_defaults(width=8, batch=8, device="cpu")  # a GPU's draw is one graph
     given = parser.parse_args()

@@ -353,7 +353,7 @@ def within(seconds: int) -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Ask it, part by part."""
+    """Run the parts, one after the other."""
     parser = options(__doc__)
     parser.set_defaults(width=128, rounds=5)
     parser.add_argument("--tiny", action="store_true", help="sizes that a CPU has done in a minute")

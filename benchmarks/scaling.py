@@ -79,7 +79,7 @@ def _megabytes(kind: str) -> float:
 
 
 def main() -> None:
-    """Time it, every setting in a process of its own."""
+    """Time every setting in a process of its own."""
     parser = options(__doc__)
     parser.set_defaults(rounds=3, steps=10, width=16)
     given = parser.parse_args()

@@ -43,7 +43,7 @@ def pooling_after_convolutions(model: Any) -> Any:
 
 
 def main() -> None:
-    """Time it."""
+    """Time everything, and store the medians."""
     given = options(__doc__).parse_args()
     # Each precision has a sampler of its own: one that changes would be captured anew on a GPU.
     of_each: dict[str, Any] = {

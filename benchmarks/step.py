@@ -19,7 +19,7 @@ from solo_gedi.core import evaluation_mode, input_gradient
 
 
 def main() -> None:
-    """Time it."""
+    """Time everything, and store the medians."""
     given = options(__doc__).parse_args()
     batch = two_views(given)
     x = batch[1][0]
