@@ -91,6 +91,10 @@ def test_kmeans_finds_what_lies_apart_and_the_same_each_time():
     assert torch.equal(clusters, kmeans_clusters(features, 3))
 
 
+def test_as_many_points_as_clusters_are_a_cluster_each():
+    assert sorted(kmeans_clusters(torch.eye(3), 3).tolist()) == [0, 1, 2]
+
+
 def test_fewer_points_than_clusters_are_refused():
     with pytest.raises(DataError, match="k-means with k=3 cannot cluster 2 images"):
         kmeans_clusters(torch.zeros(2, 4), 3)

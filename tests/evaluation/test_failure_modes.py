@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from solo_gedi.core import failure_modes
 from solo_gedi.data import fixed_points, spec_of
 from solo_gedi.evaluation import failure_modes_of, neighbour_cuts
 
@@ -26,6 +27,8 @@ def sides(features):
 def test_a_good_solution_shows_none_of_the_three(measure):
     found = measure(lambda x: x, sides)
     assert found["feature_std"] == pytest.approx(1, abs=0.1)
+    two = failure_modes.feature_std(torch.tensor([[-1.0, 2.0], [1.0, 2.0]]))
+    assert two == 0.5, "the mean of 1 and 0: that of the points, no estimate"
     assert found["effective_rank"] == pytest.approx(2, abs=0.05)
     assert found["cluster_entropy"] == pytest.approx(math.log(2), abs=0.01)
     assert found["largest_cluster_share"] == pytest.approx(0.5, abs=0.03)

@@ -220,11 +220,16 @@ def test_a_resnet_is_torchvisions_and_timms(untrained):
     x = inputs(model)
     expected = model.features(x)
     export(model, "torchvision", part="backbone", format="torchvision")
-    network = torchvision.models.get_model("resnet18").eval()
-    network.fc = torch.nn.Identity()
-    network.load_state_dict(weights_of("torchvision"), strict=True)
+    about = json.loads(Path("torchvision", "config.json").read_text())
+    names = {"torchvision": torchvision, "torch": torch, "WEIGHTS": weights_of("torchvision")}
+    exec(about.pop("how_to_load"), names)
     with torch.no_grad():
-        torch.testing.assert_close(network(x), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(names["network"].eval()(x), expected, rtol=1e-3, atol=1e-4)
+    assert about == {
+        **{"backbone": "resnet18", "kwargs": {}, "num_features": 512},
+        **{"input_shape": list(model.input_shape), "mean": [0.4] * 3, "std": [0.2] * 3},
+        **{"method": "gedi", "dataset": "custom", "epochs": model.epochs},
+    }
     export(model, "timm", part="backbone", format="timm")
     network = timm.create_model("resnet18", num_classes=0).eval()
     network.load_state_dict(weights_of("timm"), strict=True)
@@ -279,6 +284,12 @@ def test_onnx_has_the_numbers_for_any_batch(trained, method, part):
     model = load(trained(method))
     export(model, "out", part=part, format="onnx")
     session = onnxruntime.InferenceSession("out/model.onnx")
+    assert {path.name for path in Path("out").iterdir()} == {"model.onnx", "config.json"}
+    about = json.loads(Path("out", "config.json").read_text())
+    assert about["input"] == session.get_inputs()[0].name
+    assert about["outputs"] == [output.name for output in session.get_outputs()]
+    names = ["features", "scores", "log_density"]
+    assert about["outputs"] == names[: 1 if part == "backbone" else 3]
     for n in (1, 7):
         x = inputs(model, n)
         found = session.run(None, {"x": x.numpy()})
@@ -320,6 +331,25 @@ def test_the_card_is_made_from_the_run(trained_copy):
     card = ModelCard.load(Path(export(folder, "after", precision="fp16"), "README.md"))
     assert card.data.library_name == "solo-gedi"
     assert {"gedi", "digits"} <= set(card.data.tags)
+    name = load(folder).config["name"]
+    headings = [line for line in card.text.splitlines() if line.startswith("#")]
+    assert headings == [f"# {name}", "## Use", "## Data", "## Training", "## Results"]
+    weights = sum(parameter.numel() for parameter in load(folder).parameters())
+    for line in (
+        "gedi on digits: 10 clusters by the cluster head, inputs 1 x 8 x 8, "
+        f"{weights:,} weights in fp16.",
+        "It is an energy-based model: it clusters images, says how likely each is, tells what is "
+        "unlike its training data, and draws samples.",
+        "An image's shorter side becomes 8 pixels, the middle is cut out, and pixels in [0, 1] are "
+        "normalised by mean (0.3) and std (0.35).",
+        "`typicality` compares with 1,077 training images, without augmentation.",
+        f"{load(folder).epochs} epochs, seed 5, with:",
+        "Measured after training, of one run (seed 5), before its weights were rounded to fp16.",
+        "| task | metric | how | split | value |",
+    ):
+        assert f"\n{line}\n" in card.text
+    whole = Path(export(folder, "whole"), "README.md").read_text()
+    assert "Measured after training, of one run (seed 5).\n" in whole
     (row,) = [line for line in card.text.splitlines() if "| nmi | source model" in line]
     assert row.endswith(f"| test | {value:.4g} |")
     assert '"temperature": 0.1' in card.text
