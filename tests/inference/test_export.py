@@ -29,6 +29,7 @@ def inputs(model, n=3):
 @pytest.mark.parametrize("method", ["gedi", "jem", "swav", "barlow"])
 def test_a_model_comes_back_as_it_was(trained, method):
     model = load(trained(method))
+    model.events = ["step 5: energy is 1e+07"]
     assert export(model, "out") == Path("out")
     again = load("out")
     for one, other in zip(model(inputs(model)), again(inputs(model)), strict=True):
@@ -399,12 +400,13 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     model = load(trained("gedi"))
-    address = model.push_to_hub("digits", private=True, token="secret")
+    address = model.push_to_hub("digits", private=True, token="secret", precision="fp16")
     assert address == "https://hub/someone/digits"
     card = (hub / "someone/digits/README.md").read_text()
     assert "sg.Model.from_pretrained('someone/digits')" in card
-    again = Model.from_pretrained("someone/digits")
-    torch.testing.assert_close(again(inputs(model)).scores, model(inputs(model)).scores)
+    assert " weights in fp16." in card
+    again, x = Model.from_pretrained("someone/digits"), inputs(model)
+    torch.testing.assert_close(again(x).scores, model(x).scores, rtol=0.02, atol=0.05)
     assert again.folder is None  # nothing is written into the Hub's cache
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Model.from_pretrained("~/hub/someone/digits").folder is not None
@@ -412,6 +414,9 @@ def test_the_hub_takes_and_gives_it(trained, tmp_path, monkeypatch):
         Model.from_pretrained("someone/digits", revision="nowhere")
     folder = model.save_pretrained("mine")
     assert Model.from_pretrained(folder).epochs == model.epochs
+    with pytest.raises(ConfigError, match="mine exists"):
+        model.save_pretrained("mine")
+    assert model.save_pretrained("mine", overwrite=True) == folder
     assert Model.from_pretrained("gedi-digits").epochs == 60
     with pytest.raises(CheckpointError, match="gedi-digit does not exist.*gedi-digits"):
         Model.from_pretrained("gedi-digit")

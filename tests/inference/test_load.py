@@ -107,6 +107,7 @@ def test_samples_climb_are_seeded_and_may_start_anywhere(trained):
     assert torch.equal(fresh, draw())
     assert torch.equal(fresh, draw(batch_size=6))
     buffer = draw(start="buffer")
+    assert torch.equal(buffer, draw(start="buffer"))
     assert not torch.equal(buffer, fresh)
     model.sgld.noise_std, model.sgld.step_size = 0.0, 0.05
     start = torch.zeros(6, 1, 8, 8)
@@ -115,6 +116,9 @@ def test_samples_climb_are_seeded_and_may_start_anywhere(trained):
         before, after = map(model.log_density_of_samples, (start, moved))
     assert (after > before).all()
     assert not start.any()
+    model.sgld.max_grad_norm = 0.01
+    short = model.sample(steps=1, start=start)
+    assert 0 < short.flatten(1).norm(dim=1).max() <= 0.05 * 0.01 * 1.001
 
 
 def test_step_size_is_the_one_that_the_run_ended_with(trained_copy):
