@@ -64,7 +64,7 @@ $(VENV)/installed: pyproject.toml setup.py Makefile
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "2 of 4, $(TORCH): minutes, and 5.5 GB where it is built for NVIDIA's GPUs"
-	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.platform == "linux" and free < 7 and print("Only %.1f GB are free. Builds for CPUs take 1 GB: make TORCH=\"torch torchvision --index-url ADDRESS\", with the address from the install page of PyTorch" % free)'
+	@[ "$(TORCH)" != "torch torchvision" ] || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.platform == "linux" and free < 7 and print("Only %.1f GB are free. Builds for CPUs take 1 GB: make TORCH=\"torch torchvision --index-url ADDRESS\", with the address from the install page of PyTorch" % free)'
 	@$(BIN)/python -m pip install --quiet $(TORCH)
 	@echo "3 of 4, solo-gedi and what it and its tests need: a minute, and 1 GB"
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[test]'

@@ -370,7 +370,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.width, given.batch, given.size, given.steps, given.rounds = 4, 4, 8, 2, 1
         given.batches, given.large = (4,), 32
     rows: list[Row] = []
-    title, settings = "right, fast, and does it fit", on(given, out=given.out.name)
+    title, settings = "correctness, speed and memory", on(given, out=given.out.name)
     note = (
         "`ok` says whether a value is within its bound: for gradients in float64 1e-4, in fp32 "
         "1e-2, since a CPU's fp32 is itself up to 3e-4 off."

@@ -8,7 +8,7 @@ import sys
 def keep_freed_memory() -> None:
     """Let Linux's C library keep up to 1 GiB of what tensors on the CPU have freed, for the next.
 
-    To ask the system for pages anew at each layer takes about a tenth of GEDI's step on the CPU.
+    To ask the system for pages anew at each layer takes time, more of it the more images there are.
     Nothing is changed where the user has set one of its thresholds.
 
     Example:

@@ -57,7 +57,7 @@ def files_in(*folders):
 def test_the_wheel_holds_the_package_and_its_data(built):
     names = {name for name in ZipFile(built[1]).namelist() if ".dist-info/" not in name}
     scripts = {f"solo_gedi/{name}" for name in files_in("scripts")}
-    assert "solo_gedi/scripts/shared/run.yaml" in scripts
+    assert {"solo_gedi/scripts/shared/run.yaml", "solo_gedi/py.typed"} <= names
     assert names == files_in("solo_gedi", "hydra_plugins") | scripts
 
 

@@ -64,7 +64,9 @@ _TEXT: Rule = (
 )
 
 _EPOCHS: Rule = (
-    lambda value: isinstance(value, ListConfig) and all(map(_whole(1)[0], value)),
+    lambda value: (
+        isinstance(value, ListConfig) and all(map(_whole(1)[0], value)) and len(value) > 0
+    ),
     "a list of epochs, as [60, 80]",
 )
 _CHANNELS: Rule = (

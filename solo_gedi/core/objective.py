@@ -1,4 +1,4 @@
-"""The GEDI objective, the weighted sum of its terms (Eq. 5), and its inputs from a step."""
+"""The GEDI objective, the weighted sum of its terms (Eq. 5)."""
 
 import torch
 from torch import Tensor

@@ -3,7 +3,7 @@
 from solo_gedi.core import evaluation_mode
 from solo_gedi.core.processes import get_logger
 from solo_gedi.core.reference import checkpoint_of
-from solo_gedi.errors import GEDIError, reason
+from solo_gedi.errors import GEDIError
 from solo_gedi.evaluation.subject import Subject
 
 logger = get_logger(__name__)
@@ -35,5 +35,7 @@ def write_reference(subject: Subject) -> None:
             logger.info("%s keeps the reference of %s", folder, other)
         else:
             model.reference.write(folder, name, model.epochs)
-    except (GEDIError, OSError) as error:
-        logger.info("no reference for `typicality` in %s: %s", folder, reason(error))
+    except GEDIError as error:
+        logger.info("no reference for `typicality`: %s", error)
+    except OSError as error:
+        logger.info("no reference for `typicality` in %s: %s", folder, error.strerror)

@@ -118,7 +118,7 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(row.get(key), str):
             public[key] = Path(row[key]).name
     if "changed" in row:
-        public["changed"] = re.sub(r"=\S*/", "=", row["changed"])
+        public["changed"] = re.sub(r"=[^=]*/", "=", row["changed"])
     return public
 
 

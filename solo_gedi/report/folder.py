@@ -5,9 +5,9 @@ checkpoint adds to the page as it adds to the numbers.
 """
 
 import json
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ def conclude(
         figures, parts = _shown(findings, folder)
         metrics = _metrics(subject, findings, list(figures), earlier)
         try:
-            _write_page(subject, metrics, parts, folder, bool(earlier))
+            _write_page(subject, metrics, parts, folder)
         except Exception as error:
             findings.fail("report", error)
             metrics["not_done"]["report"] = findings.not_done["report"]
@@ -167,12 +167,20 @@ def _save_grids(picture: ImageChains, folder: Path) -> None:
     """The chains pixel by pixel, beside those that training has written."""
     from solo_gedi.data import save_grid
 
-    for count, images in picture.chains.items():
-        save_grid(images, folder / f"{picture.start}-steps={count}.png")
+    for steps, images in picture.chains.items():
+        save_grid(images, folder / f"{picture.start}-steps={steps}.png")
 
 
 def _earlier(folder: Path, model: Model) -> dict[str, Any]:
-    """What `metrics.json` has of the same checkpoint; a file of another format is kept aside."""
+    """What `metrics.json` has of the same checkpoint; where there is nothing, no pictures stay."""
+    found = _of_same_checkpoint(folder, model)
+    if not found:
+        (folder / PARTS).unlink(missing_ok=True)
+    return found
+
+
+def _of_same_checkpoint(folder: Path, model: Model) -> dict[str, Any]:
+    """What `metrics.json` has; one of another format or checkpoint is kept aside."""
     path = folder / METRICS
     if not path.exists():
         return {}
@@ -182,9 +190,10 @@ def _earlier(folder: Path, model: Model) -> dict[str, Any]:
         logger.info("%s is of an earlier version: it is kept as metrics-1.json", path)
         return {}
     if not _state(model).items() <= found.items():
-        kept = path.with_name(f"metrics-epochs={found.get('epochs')}.json")
-        if kept.exists():  # of an evaluation that may have measured more
-            kept = path.with_name(f"{kept.stem}-{time.strftime('%Y%m%d-%H%M%S')}.json")
+        name = f"metrics-epochs={found.get('epochs')}"
+        # One that is there already may have measured more.
+        names = (path.with_name(f"{name}{f'-{k}' * (k > 1)}.json") for k in count(1))
+        kept = next(place for place in names if not place.exists())
         path.replace(kept)
         logger.info("%s is of another checkpoint: it is kept as %s", path, kept.name)
         return {}
@@ -236,16 +245,12 @@ def _metrics(
     }
 
 
-def _write_page(
-    subject: Subject, metrics: dict[str, Any], parts: _Parts, folder: Path, adds: bool
-) -> None:
+def _write_page(subject: Subject, metrics: dict[str, Any], parts: _Parts, folder: Path) -> None:
     from solo_gedi.report.curves import curve_panels
     from solo_gedi.report.sections import sections
     from solo_gedi.report.thumbnails import figure_uri
 
-    parts = (_kept(folder / PARTS) if adds else {}) | {
-        task: found for task, found in parts.items() if found
-    }
+    parts = _kept(folder / PARTS) | {task: found for task, found in parts.items() if found}
     plain = {task: [page.plain(part) for part in found] for task, found in parts.items()}
     write_json(folder / PARTS, {"parts": plain})
 

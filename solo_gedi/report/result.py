@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from solo_gedi.errors import GEDIError, Interrupted
+from solo_gedi.core.processes import get_logger
+from solo_gedi.errors import GEDIError, Interrupted, reason
 from solo_gedi.evaluation.findings import Findings, measure
 from solo_gedi.evaluation.options import OOD, TASKS, Options
 from solo_gedi.evaluation.reference import write_reference
@@ -17,6 +18,8 @@ from solo_gedi.report.folder import check_same_model, conclude, keep_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,8 +151,12 @@ def evaluate(
         findings = Findings()
 
         def keep() -> None:
-            if folder is not None:
+            if folder is None:
+                return
+            try:
                 keep_numbers(subject, findings, folder)
+            except (GEDIError, OSError) as error:  # there is time until the end
+                logger.warning("the numbers so far could not be written: %s", reason(error))
 
         try:
             failed = measure(subject, findings, keep)

@@ -96,7 +96,7 @@ def chains_for(train: loaders.TrainingLoader, batch_size: int) -> int:
         batch_size: how many move at a time.
 
     Returns:
-        A fifth of the images, from a batch to 10,000; as many for points.
+        A fifth of the images for each process, from a batch to 10,000; 10,000 for points.
     """
     if train.batch_size is None:
         return 10_000

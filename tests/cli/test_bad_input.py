@@ -88,6 +88,7 @@ SETTINGS = {
     "scheduler.name=cosine": r"scheduler\.name must be one of warmup_cosine.*got 'cosine'",
     "scheduler.name=step": r"scheduler\.lr_decay_steps is missing",
     "scheduler.name=step ; +scheduler.lr_decay_steps=[a]": r"lr_decay_steps must be a list of epo",
+    "scheduler.name=step ; +scheduler.lr_decay_steps=[]": r"lr_decay_steps must be a list of epo",
     "scheduler.name=step ; +scheduler.lr_decay_steps=3": r"lr_decay_steps must be a list of epochs",
     "+optimizer.kwargs.betas=[0.9]": r"optimizer\.kwargs=\{'betas': \[0\.9\]\} does not fit adam",
     "optimizer.name=lars ; +optimizer.kwargs.rho=1": r"does not fit lars, which has",

@@ -50,8 +50,8 @@ def test_options_of_the_evaluation_are_those_that_are_given(solo_gedi):
     assert _options(None) == _options("") == {}
     given = "--tasks knn,ood --ood uniform,shuffled --steps 500"
     assert _options(given) == {
-        "tasks": ("knn", "ood"),
-        "ood": ("uniform", "shuffled"),
+        "tasks": "knn,ood",
+        "ood": "uniform,shuffled",
         "steps": 500,
     }
     _, said, _ = solo_gedi(*TOY, "--dry-run", "--evaluate", "--tasks clustering,triad")

@@ -236,7 +236,7 @@ def test_the_reference_is_that_of_the_runs_own_images(run, monkeypatch, caplog):
 
     monkeypatch.setattr("solo_gedi.core.reference.Reference.write", refuse)
     assert evaluate(run, "triad").rows
-    assert f"no reference for `typicality` in {run}: [Errno 13] Permission denied" in caplog.text
+    assert f"no reference for `typicality` in {run}: Permission denied" in caplog.text
     monkeypatch.undo()
     evaluate(run, "triad")
     assert (run / "reference.json").exists()
@@ -370,11 +370,13 @@ class TestSecondEvaluation:
         assert "Samples from fresh chains" not in (run / "report.html").read_text()
 
     def test_another_checkpoint_starts_anew(self, run):
-        evaluate(run, "triad")
+        evaluate(run, "triad,samples")
+        assert "Samples from fresh chains" in (run / "report.html").read_text()
         (first,) = run.glob("*-ep=0.ckpt")
         state = torch.load(first, weights_only=True)
         torch.save({**state, "epoch": 1}, first.with_name(first.name.replace("ep=0", "ep=1")))
         metrics = evaluate(run, "ood").metrics
+        assert "Samples from fresh chains" not in (run / "report.html").read_text()
         assert metrics["epochs"] == 2
         assert {row["task"] for row in metrics["results"]} == {"ood"}
         assert not (run / "metrics-1.json").exists()
@@ -422,6 +424,16 @@ class TestSecondEvaluation:
 
 
 class TestEarlyEnd:
+    def test_numbers_that_cannot_be_kept_yet_stop_no_task(self, run, monkeypatch, caplog):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("solo_gedi.report.result.keep_numbers", full)
+        result = evaluate(run, "triad,knn")
+        assert {row["task"] for row in result.rows} == {"triad", "knn"}
+        assert not result.faults
+        assert "No space left on device" in caplog.text
+
     def test_the_numbers_of_a_task_are_there_before_the_next(self, run, monkeypatch):
         def looks(subject):
             found.append(written(run))

@@ -135,8 +135,8 @@ class ToyTraining:
             not recover; with `divergence.policy=ignore` energies may be of any finite size.
 
     Raises:
-        ConfigError: if the config is not one of points, or has a setting that only `pretrain`
-            supports.
+        ConfigError: if the config is not one of points, or has a sampler, schedule or number of
+            processes that only `pretrain` supports; `study.check_read` refuses the rest.
     """
 
     def __init__(self, cfg: DictConfig, seeds: Sequence[int]) -> None:

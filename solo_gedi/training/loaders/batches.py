@@ -126,17 +126,19 @@ class WorkersLoader(DataLoader):
 
     def __iter__(self) -> Any:
         """Start the workers, with the signals held back until they ignore them."""
-        if not self.num_workers or not hasattr(signal, "pthread_sigmask"):
+        if not self.num_workers:
             return super().__iter__()
         _kill_at_exit()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers inherit it
+        masks = hasattr(signal, "pthread_sigmask")
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if masks else set()  # inherited
         try:
             self._batches = _ending(super().__iter__())
         except Exception as error:  # whatever a worker's start or pickling meets
             why = f"the workers of data.num_workers cannot start: {reason(error)}"
             raise DataError(why) from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if masks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._batches
 
     def end(self) -> None:
