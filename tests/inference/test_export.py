@@ -164,7 +164,7 @@ def test_no_path_of_the_machine_is_exported(trained_copy):
     card = Path("out/README.md").read_text()
     assert "| ood | auroc | k 3, against strange | val | 0.5 |" in card
     assert "| fid | auroc | k 3, features swav | val | 0.5 |" in card
-    assert "| k 3, changed data.train_path=x, data.fraction=1 | val | 0.5 |" in card
+    assert "| k 3, changed data.train_path=x, data.fraction=0.5 | val | 0.5 |" in card
     said = "".join(Path("out", name).read_text() for name in ("config.json", "README.md"))
     assert "someone" not in said
     assert str(folder.parent) not in said
