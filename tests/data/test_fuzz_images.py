@@ -42,7 +42,7 @@ def whole(kind, mode):
     if mode == "I;16":
         image = Image.fromarray(generator.integers(0, 2**16, (9, 12), dtype=np.uint16))
     options = {"compression": "tiff_lzw"} if (kind, mode) == ("TIFF", "RGB") else {}
-    sizes = [image.size]  # else Pillow before 13 writes no icon of less than 16 pixels
+    sizes = [image.size]  # else older versions of Pillow write no icon of less than 16 pixels
     image.convert(mode).save(file, kind, **options, **({"sizes": sizes} if kind == "ICO" else {}))
     return file.getvalue()
 
