@@ -107,13 +107,13 @@ def _of_torchvision(kind: type[MNIST] | type[SVHN]) -> Callable[..., Dataset]:
     Args:
         kind: its class; of SVHN the splits are "train" and "test", not "extra".
     """
-    hint = ""
-    if issubclass(kind, MNIST):
+    like_mnist, hint = issubclass(kind, MNIST), ""
+    if like_mnist:
         hint = f" (its four unpacked files belong into {kind.__name__}/raw)"
 
     def images(path: str, train: bool, transform: Transform | None = None) -> Dataset:
         folder = given_path(path)
-        split: Any = train if issubclass(kind, MNIST) else "train" if train else "test"
+        split: Any = train if like_mnist else "train" if train else "test"
         try:
             with alone_in(folder, DOWNLOAD):
                 return kind(folder, split, transform, download=True)

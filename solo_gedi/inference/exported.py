@@ -125,11 +125,12 @@ def write_weights(path: Path, state: Mapping[str, Tensor], precision: str = "fp3
     """
     dtype = PRECISIONS[precision]
     whole = {
-        key: value.detach().to("cpu", dtype if value.is_floating_point() else None, copy=True)
+        key: value.detach()
+        .to("cpu", dtype if value.is_floating_point() else None, copy=True)
+        .contiguous()
         for key, value in state.items()
     }
-    content = {key: value.contiguous() for key, value in whole.items()}
-    path.write_bytes(save(content, metadata={"format": "pt"}))
+    path.write_bytes(save(whole, metadata={"format": "pt"}))
 
 
 def checkpoint_state(model: Model) -> dict[str, Tensor]:
