@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from benchmarks.measure import Row, interleaved, options, report
+from benchmarks.measure import Row, by_pillow, interleaved, options, report
 from solo_gedi import hosts
 from solo_gedi.config import load_config
 from solo_gedi.data.batched import BatchedViews
@@ -33,8 +33,7 @@ def main() -> None:
         device_views = BatchedViews(pipelines, copies)
 
         def one_by_one(multi_view=multi_view) -> list[Tensor]:  # noqa: ANN001
-            views = zip(*map(multi_view, images), strict=True)
-            return [torch.stack(view).to(given.device) for view in views]
+            return [view.to(given.device) for view in by_pillow(multi_view, images)]
 
         def batched(device_views=device_views) -> list[Tensor]:  # noqa: ANN001
             return device_views(torch.stack(list(map(pil_to_tensor, images))).to(given.device))

@@ -79,6 +79,11 @@ def two_views(given: argparse.Namespace) -> list[Any]:
     ]
 
 
+def by_pillow(multi_view: Callable[[Any], list[Tensor]], images: list[Any]) -> list[Tensor]:
+    """A batch's views, made image by image."""
+    return [torch.stack(view) for view in zip(*map(multi_view, images), strict=True)]
+
+
 def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median milliseconds of functions that take turns, after one call each to warm up.
 
