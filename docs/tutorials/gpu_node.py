@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Train on a GPU node and resume
 #
-# A run on a cluster is killed sooner or later: by the time limit, for a job of higher priority, by
-# you. This tutorial starts a run, has it stopped, and continues it. It uses small digits, so that
-# it runs on a CPU too; on a GPU node the commands are the same.
+# A run on a cluster is stopped sooner or later: by the time limit, for a job of higher priority, or
+# by you. This tutorial starts a run, stops it with a signal, and resumes it. It uses small digits
+# so that it also runs on a CPU; on a GPU node the commands are the same.
 #
 # ## The job
 #
@@ -12,9 +12,9 @@
 #     --wrap "srun solo-gedi pretrain cifar/gedi data.train_path=$HOME/datasets"
 # ```
 #
-# `--signal` announces the time limit ten minutes before. Submit the job again by hand, and it goes
-# on; [a batch script](../how-to/slurm.md) can do that by itself. `accelerator: auto` takes the GPU
-# where there is one. See also [several GPUs](../how-to/multi-gpu.md).
+# `--signal` sends the run a signal ten minutes before the time limit. Submit the job again by hand,
+# and it continues; [a batch script](../how-to/slurm.md) can do that automatically. By default,
+# `accelerator=auto` uses a GPU if there is one. See also [several GPUs](../how-to/multi-gpu.md).
 
 # %%
 import csv
@@ -34,8 +34,8 @@ torch.cuda.is_available()
 # %% [markdown]
 # ## Start, and stop it half way
 #
-# The run gets a signal, as Slurm would send it, as soon as the first checkpoint is there. It ends
-# after the step that it is in, and saves in the middle of the epoch.
+# The run gets a signal, as from Slurm, as soon as it has written its first checkpoint. It finishes
+# its current step, saves in the middle of the epoch, and ends.
 
 # %%
 command = [
@@ -55,8 +55,8 @@ job.returncode  # 128 + SIGTERM: the queue sees that it was stopped
 # %% [markdown]
 # ## Start the same command again
 #
-# It finds the unfinished run of the same config, and goes on with its weights, optimizer, chains
-# and random states. On a CPU it becomes, bit for bit, the run that had not stopped.
+# It finds the unfinished run of the same config and continues with its weights, optimizer, chains
+# and random states. On a CPU, the result is bit for bit that of an uninterrupted run.
 
 # %%
 again = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -67,7 +67,7 @@ runs = list(folder.iterdir())
 len(runs), sorted(path.name for path in runs[0].iterdir())
 
 # %% [markdown]
-# One folder holds the whole run. Its log is in two parts, one for each start:
+# One folder holds the whole run. Its log has two parts, one for each start:
 
 # %%
 curve = {}

@@ -15,8 +15,8 @@ from solo_gedi.methods import GEDI
 # %% [markdown]
 # ## Write the term
 #
-# Write a loss as a pure function of tensors, and document its shapes, its range and its unit. Try
-# it on cases that you can work out by hand.
+# Write a loss as a pure function of tensors, and document its shapes, range and unit. Try it on
+# cases that you can work out by hand.
 
 
 # %%
@@ -35,8 +35,8 @@ decision_loss(certain).item(), decision_loss(open_).item()  # 0 and log 3
 # %% [markdown]
 # ## Put it into a method
 #
-# `training_step` returns the loss. The new term needs `z`, the cluster logits, and so costs one
-# more forward pass of one view. What you log with `self.log` appears in `metrics.csv` and wandb.
+# `training_step` returns the loss. The new term needs the cluster logits `z`, which costs one more
+# forward pass over one view. What you log with `self.log` appears in `metrics.csv` and wandb.
 
 
 # %%
@@ -55,8 +55,7 @@ class DecidedGEDI(GEDI):
 # %% [markdown]
 # ## Train it
 #
-# solo-learn finds methods by name. Add yours to the installed version, whichever it is, and name
-# it in a config.
+# solo-learn finds methods by name. Add yours to the installed version, and name it in a config.
 
 # %%
 sg.register()
@@ -73,10 +72,11 @@ run = sg.pretrain(cfg)
 round(run.metrics["train_decision_loss"], 3)
 
 # %% [markdown]
-# `load`, `evaluate` and `predict` read the run as any other: your class has the layers of GEDI.
+# `load`, `evaluate` and `predict` read this run like any other, because your class has GEDI's
+# layers.
 #
 # ## Make it a part of the package
 #
-# A term that others should have belongs in `solo_gedi/core/losses.py` with its weight in
+# To share a term with others, put it into `solo_gedi/core/losses.py`, with its weight in
 # `GEDIObjective`, its key in `method_kwargs`, and a test against an independent reference.
-# `CONTRIBUTING.md` has the list.
+# `CONTRIBUTING.md` lists the steps.

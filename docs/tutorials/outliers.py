@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Detect out-of-distribution images and choose a threshold
 #
-# A model with an energy knows how likely an image is under what it was trained on. This tutorial
-# scores images, measures how well the scores tell strange images from usual ones, and turns a score
-# into a decision. It runs in a minute on a laptop.
+# A model with an energy says how likely an image is, compared with its training images. This
+# tutorial scores images, measures how well the scores separate unusual images from usual ones, and
+# turns a score into a decision. It runs in a minute on a laptop.
 #
-# The usual images are digits that the shipped model has not seen. The strange ones are noise, and
+# The usual images are digits that the shipped model has not seen. The unusual ones are noise and
 # small pieces of the two photographs that come with scikit-learn.
 
 # %%
@@ -49,12 +49,12 @@ for row, images in zip(axes, sets.values(), strict=True):
 # %% [markdown]
 # ## Score
 #
-# Three scores come with every row, and for all of them **higher means usual**:
+# Every row has three scores, and for all of them **higher means more usual**:
 #
 # - `log_density`: log p(x), up to a constant that is the same for all images of one model;
 # - `neg_grad_norm`: the paper's score, minus the norm of the gradient of log p(x);
-# - `typicality`: the share of the training images that are less likely. It is the one to read: 0.01
-#   means stranger than 99 % of them.
+# - `typicality`: the share of the training images that are less likely. It is the easiest to read:
+#   0.01 means more unusual than 99 % of them.
 
 # %%
 model = sg.load("gedi-digits")
@@ -64,9 +64,9 @@ rows = {name: sg.predict(model, name) for name in sets}
 # %% [markdown]
 # ## Measure
 #
-# AUROC is the probability that a usual image scores above a strange one: 1 is perfect, 0.5 is
-# chance. **Below 0.5 the score points the wrong way**: the model finds the strange set more likely
-# than its own. That happens to good density models too, so measure it on a set like yours.
+# AUROC is the probability that a usual image scores above an unusual one: 1 is perfect, 0.5 is
+# chance. **Below 0.5 the score points the wrong way**: it ranks the unusual set above the usual
+# one. That also happens to good density models, so measure it on images like yours.
 
 
 # %%
@@ -97,8 +97,8 @@ figure.tight_layout()
 # %% [markdown]
 # ## Compare with a score that needs no density
 #
-# The distance to the nearest features of known images is a strong baseline, and needs a set of
-# usual images at hand. Half of ours are the known ones here.
+# The distance to the nearest features of known images is a strong baseline, but it needs a set of
+# usual images at hand. Here, half of ours serve as the known ones.
 
 # %%
 features = {}
@@ -117,8 +117,8 @@ def closeness(name, k=5):
 {name: auroc(closeness("usual"), closeness(name)) for name in strange}
 
 # %% [markdown]
-# For this small model the baseline wins, which is why you should measure before you choose. On a
-# run of your own `evaluate` compares five scores at once:
+# For this small model the baseline wins, which is why you should measure before you choose. For a
+# run of your own, `evaluate` compares five scores at once:
 #
 # ```sh
 # solo-gedi evaluate RUN --tasks ood --ood custom:strange,uniform,shuffled
@@ -126,18 +126,18 @@ def closeness(name, k=5):
 #
 # ## Choose a threshold
 #
-# You rarely have the strange images beforehand. Choose the threshold on usual ones: decide how many
-# false alarms you accept, and take that quantile. `typicality` is made for it, as its threshold is
-# the rate of false alarms: `typicality < 0.05` rejects 5 % of images like those of the training.
+# You rarely have the unusual images beforehand. Choose the threshold on usual ones: decide which
+# rate of false alarms you accept, and take that quantile. With `typicality`, the threshold is the
+# rate of false alarms: `typicality < 0.05` rejects 5 % of images that are like the training images.
 
 # %%
 accepted = 0.05
 {name: round(float(np.mean(column(name, "typicality") < accepted)), 3) for name in sets}
 
 # %% [markdown]
-# The first number is the rate of false alarms on held-out images, the others are rates of
-# detection. If the first is far from what you accepted, your images are not like the training
-# images. Then take the quantile of your own usual images, of whichever score was best:
+# The first number is the rate of false alarms on held-out images, the others are detection rates.
+# If the first is far from what you accepted, your images are not like the training images. In that
+# case, take the quantile over your own usual images, of whichever score was best:
 
 # %%
 threshold = np.quantile(closeness("usual"), accepted)
@@ -146,6 +146,7 @@ threshold = np.quantile(closeness("usual"), accepted)
 # %% [markdown]
 # ## What to keep in mind
 #
-# - A threshold belongs to one model. Train again, and choose it again.
-# - Choose it on images that the model was not trained on: it finds those it knows more likely.
-# - Noise is easy for some scores and hard for others. Report the sets that you expect to meet.
+# - A threshold belongs to one model. After a new training, choose it again.
+# - Choose it on images that the model was not trained on: those it has seen look more likely to it.
+# - Noise is easy for some scores and hard for others. Report results on the kinds of images that
+#   you expect to meet.

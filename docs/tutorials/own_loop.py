@@ -2,7 +2,7 @@
 # # Use the core in your own loop
 #
 # `solo_gedi.core` is plain PyTorch. It needs neither solo-learn nor Lightning, and works with any
-# encoder. This tutorial writes the training loop of GEDI in twenty lines and trains it on digits.
+# encoder. This tutorial writes GEDI's training loop in twenty lines and runs it on digits.
 
 # %%
 import torch
@@ -27,9 +27,9 @@ images = torch.from_numpy(digits.images).float()[:, None] / 8 - 1  # (1797, 1, 8
 # ## The parts
 #
 # - The **encoder** is yours.
-# - `EnergyHead` gives a logit per cluster. Their softmax is p(y|x), their logsumexp is log p(x) up
-#   to a constant.
-# - `GEDIObjective` weighs the three terms. A term of weight 0 is not computed.
+# - `EnergyHead` gives one logit per cluster. Their softmax is p(y|x), their logsumexp is log p(x)
+#   up to a constant.
+# - `GEDIObjective` weights the three terms. A term of weight 0 is not computed.
 # - `ReplayBuffer` keeps the chains, and `Sampler` moves them by SGLD.
 
 # %%
@@ -87,11 +87,11 @@ with torch.no_grad():
 round(normalized_mutual_info_score(digits.target, clusters), 2)
 
 # %% [markdown]
-# `terms` has every term unweighted, and `loss`, their weighted sum. `sampler.watched` has the norm
-# of the chains' gradient and their range: if one of them explodes, see [recovering from
+# `terms` has every term, unweighted, and `loss`, their weighted sum. `sampler.watched` has the mean
+# norm of the chains' gradients and the chains' range: if one of them explodes, see [recovering from
 # divergence](../how-to/divergence.md).
 #
-# To continue a run exactly, save `sampler.state_dict()` beside the weights: it holds the chains and
-# their randomness.
+# To resume exactly, save `sampler.state_dict()` with the weights and the optimizer: it holds the
+# chains and the state of their random generator.
 #
-# The functions and classes are described in [the reference](../reference/core.md).
+# [The reference](../reference/core.md) describes the functions and classes.

@@ -5,8 +5,8 @@
 # like a given one, and trains a model on the folder. It runs in a minute on a laptop.
 #
 # The photos here are scikit-learn's handwritten digits, written to files so that the tutorial needs
-# no download. With a folder of yours, [train on it](#train-on-the-folder) first, and then take your
-# model where `gedi-digits` stands here.
+# no download. For a folder of your own, [train on it](#train-on-the-folder) first, and then use
+# your model in place of `gedi-digits`.
 
 # %%
 from collections import Counter
@@ -28,7 +28,7 @@ for i in range(200):
 # %% [markdown]
 # ## Cluster
 #
-# `predict` takes files, folders and globs. It returns one row per image. `gedi-digits` is a model
+# `predict` takes files, folders and globs, and returns one row per image. `gedi-digits` is a model
 # of 8x8 digits that comes with the package; [further down](#train-on-the-folder) you train your
 # own.
 
@@ -38,8 +38,8 @@ rows = sg.predict(model, photos)
 rows[0]
 
 # %% [markdown]
-# `cluster` is the group, `confidence` its share in [0, 1], and `second` the runner-up. An image
-# with two shares of about 0.5 lies between two groups.
+# `cluster` is the group, `confidence` its probability, and `second` the runner-up, with the
+# probability `second_share`. An image with two probabilities of about 0.5 lies between two groups.
 
 # %%
 Counter(row["cluster"] for row in rows).most_common()
@@ -60,18 +60,19 @@ for cluster in (0, 1, 2):
     show([row["file"] for row in best], f"cluster {cluster}: its clearest members")
 
 # %% [markdown]
-# A cluster has a number and no name: the model has never seen a label.
+# Clusters have numbers, not names: the model has never seen a label.
 #
-# The same on the command line, for as many images as you like, into a file:
+# On the command line, the same works for any number of images, and writes to a file:
 #
 # ```sh
 # solo-gedi predict gedi-digits photos --out clusters.csv
-# solo-gedi explore gedi-digits photos   # one page to look around in
+# solo-gedi explore gedi-digits photos   # one interactive page
 # ```
 #
 # ## Search
 #
-# `features` writes what the backbone sees in each image. Images that look alike lie close together.
+# `features` writes the backbone's features of each image. Images that look alike have similar
+# features.
 
 # %%
 sg.predict(model, photos, out="clusters.csv", features="features.npz")
@@ -114,5 +115,5 @@ own = sg.load(run)
 own
 
 # %% [markdown]
-# Use `own` wherever `model` stands above. How many clusters to ask for is
-# [a question of its own](../how-to/number-of-clusters.md).
+# Use `own` in place of `model` above. How many clusters to ask for is
+# [a separate question](../how-to/number-of-clusters.md).

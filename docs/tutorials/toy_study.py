@@ -1,12 +1,12 @@
 # %% [markdown]
 # # The toy study and its energy landscapes
 #
-# Two rings and two half moons are where the paper shows what each term does. This tutorial trains
-# GEDI on the rings with and without GEN, and draws log p(x) and the clusters. The runs
-# are short so that they end within a few minutes; [the table](../results/index.md#toy) has the
-# paper's 20,000 iterations.
+# The paper uses two rings and two half moons to show what each term does. This tutorial trains GEDI
+# on the rings with and without GEN, the generative term, and plots log p(x) and the clusters. The
+# runs are short, so that they end within a few minutes; [the table](../results/index.md#toy) has
+# the paper's 20,000 iterations.
 #
-# ![The energy landscape on circles, as training goes on](../pictures/circles.gif)
+# ![The energy landscape on circles during training](../pictures/circles.gif)
 
 # %%
 import matplotlib.pyplot as plt
@@ -41,7 +41,7 @@ def nmi(metrics):
 # %% [markdown]
 # ## Look
 #
-# A seed is a run like any other, so `load` reads it. `log_density` takes points of the plane.
+# Each seed is a run like any other, so `load` reads it. `log_density` takes points in the plane.
 
 # %%
 points, labels = fixed_points(spec_of("circles"), seed=0, n=600)
@@ -64,8 +64,8 @@ figure.tight_layout()
 
 # %% [markdown]
 # The dark line is where log p(x) is lowest: there the clusters meet, and both logits are small.
-# Each seed finds its own way to the rings, so compare methods over several seeds. Far from the
-# data no chain has ever been, and log p(x) means nothing there.
+# Seeds differ, so compare methods over several of them. Far from the data, where no chain has ever
+# been, log p(x) means nothing.
 #
 # ## The whole study
 #
