@@ -3,7 +3,7 @@
 # make docs : set up (once), then run the tutorials and build the site into site/, every link checked
 # make floors : the test suite on the lowest stated versions, in an environment of its own
 # make coverage : the test suite, and which lines and branches it has not run
-# make mutants : change the core, the library and the metrics in a thousand ways; which do no tests notice?
+# make mutants : change the core, the library and the metrics in thousands of ways; which do no tests notice?
 # make results : renew the tables of README.md and docs/*.md from docs/results/*.json
 # make test SOLO_LEARN=/path/to/solo-learn : the same against a checkout of solo-learn's GitHub version
 # make demo TORCH='torch torchvision --index-url ADDRESS' : PyTorch from another index, as its builds

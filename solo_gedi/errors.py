@@ -1,7 +1,7 @@
 """What can go wrong for a user, each kind with a class of its own.
 
 The message names the setting, file or package, says what was given and what would be right. The
-command line prints it without a traceback. Every other exception is a fault of ours.
+command line prints it without a traceback. Every other exception is a bug.
 """
 
 import signal
@@ -37,7 +37,7 @@ class MissingPackageError(GEDIError, ImportError):
 
 
 class DivergenceError(GEDIError, RuntimeError):
-    """Training ran away; the message says what did, when, and what to change."""
+    """Training diverged; the message says what did, when, and what to change."""
 
 
 class ProcessLostError(GEDIError, RuntimeError):

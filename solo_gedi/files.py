@@ -118,7 +118,7 @@ def check_output(path: Path, setting: str, overwrite: bool, *, folder: bool = Fa
     # os.path's: they say False, and not PermissionError, where nothing may be looked at.
     is_folder, exists = os.path.isdir(path), os.path.exists(path)
     if folder and exists and not is_folder:
-        raise ConfigError(f"{setting}={path} is no folder: give another name")
+        raise ConfigError(f"{setting}={path} is not a folder: give another name")
     check_folder(path if is_folder else path.parent, setting)
     if (any(path.iterdir()) if is_folder else exists) and not overwrite:
         raise ConfigError(f"{setting}={path} exists: give another name, or --overwrite it")

@@ -12,8 +12,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("config", nargs="?", help="a shipped config, such as digits/gedi, or a yaml file")
     add("overrides", nargs="*", metavar="key=value", help="changes to it, in Hydra's syntax")
-    add("--config-path", "-cp", metavar="FOLDER", help="Hydra's way: the folder of the config ...")
-    add("--config-name", "-cn", metavar="NAME", help="... and its file, such as gedi.yaml")
+    add("--config-path", "-cp", metavar="FOLDER", help="folder of the config, as in Hydra")
+    add("--config-name", "-cn", metavar="NAME", help="its file, such as gedi.yaml")
 
     # Hydra's `--cfg job`
     text = "print the composed config and stop"

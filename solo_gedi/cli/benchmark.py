@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of configs, as `solo-gedi configs --copy` makes it",
     )
     add("--dry-run", action="store_true", help="print what would run, run none")
-    add("--rerun", choices=("failed", "all"), help="run these again")
+    add("--rerun", choices=("failed", "all"), help="run these cells again")
     add(
         "--evaluate",
         metavar='"OPTIONS"',

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command.
 
     Returns:
-        1 after a fault of ours in the evaluation, whose other results are kept; else 0.
+        1 after a bug in the evaluation, whose other results are kept; else 0.
     """
     from solo_gedi.comparison.cell import cell
 

@@ -8,7 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `solo_gedi.comparison.demo.demo`."""
     add = parser.add_argument
     add("--out", default="runs/demo", metavar="FOLDER", help="folder of the results")
-    add("--epochs", type=int, help="shorten pretraining and probes, for a try")
+    add("--epochs", type=int, help="of pretraining and probes, fewer for a quick try")
     add("--seed", type=int, help="the configs' own if not given")
 
 

@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--num-samples", type=int, default=10000, help="samples of the Fréchet distance, at most")
     add("--steps", type=int, default=500, help="SGLD steps of these samples")
-    add("--start", choices=("fresh", "buffer"), default="fresh", help="where its chains start")
+    add("--start", choices=("fresh", "buffer"), default="fresh", help="where the chains start")
     add(
         "--fid-features",
         default="inception",
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the numbers are logged as they come.
 
     Returns:
-        1 after a fault of ours, else 0.
+        1 after a bug, else 0.
     """
     from solo_gedi.report import evaluate
 

@@ -1,4 +1,4 @@
-"""Write one HTML page to look around in: a map of images, their clusters, the strangest of them.
+"""Write an interactive HTML page: a map of images, their clusters and the least typical ones.
 
 solo-gedi explore trained_models/gedi/20260102-030405
 solo-gedi explore gedi-digits photos --out photos.html

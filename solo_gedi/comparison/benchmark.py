@@ -206,7 +206,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        message = "Interrupted; run the same again to go on from here."
+        message = "Interrupted; run the same command again to continue."
         raise Interrupted(received[-1], message) from error
     finally:
         for number, handler in before.items():

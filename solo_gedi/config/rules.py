@@ -203,8 +203,8 @@ def _check_normalization(entries: ListConfig, i: int) -> None:
     for key, value in (("mean", mean), ("std", std)):
         if value != entries[0].get(key):
             raise ConfigError(
-                f"augmentations.{i}.{key}={value} is another than that of augmentations.0, "
-                f"{entries[0].get(key)}: all views have the same"
+                f"augmentations.{i}.{key}={value} differs from that of augmentations.0, "
+                f"{entries[0].get(key)}: all views must have the same"
             )
 
 

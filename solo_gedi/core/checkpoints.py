@@ -146,7 +146,9 @@ network
         if key not in state:
             alike = next((name for name in state if name.endswith(f".{key}")), None)
             has = f", but has {alike}" if alike else ""
-            raise CheckpointError(f"checkpoint {path} lacks {key}{has}: it is of another network")
+            raise CheckpointError(
+                f"checkpoint {path} lacks {key}{has}: it belongs to another network"
+            )
         if state[key].shape != value.shape:
             raise CheckpointError(
                 f"checkpoint {path} has {key} of shape {tuple(state[key].shape)}, "
@@ -216,7 +218,9 @@ def of_run(path: str | Path) -> Path:
         return own
     within = [found for depth in ("*/", "*/*/") for run in path.glob(depth) if (found := last(run))]
     if len(within) > 1:
-        raise CheckpointError(f"{path} holds {len(within)} runs: name one, as {within[0].parent}")
+        raise CheckpointError(
+            f"{path} holds {len(within)} runs: choose one, such as {within[0].parent}"
+        )
     if not within:
         raise CheckpointError(f"{path} holds no checkpoint (*-ep=N.ckpt) of a pretraining run")
     return within[0]

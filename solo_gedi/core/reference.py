@@ -120,5 +120,5 @@ def read_reference(checkpoint: Path, epochs: float) -> Reference | None:
         return Reference(tuple(map(float, found["log_density"])), int(found["images"]))
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is broken ({reason(error)}): without it, `solo-gedi evaluate` writes it anew"
+            f"{path} is broken ({reason(error)}): delete it, and `solo-gedi evaluate` renews it"
         ) from error

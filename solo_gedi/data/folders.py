@@ -110,13 +110,13 @@ class FolderImages(Dataset):
         if not labelled:
             self._add(Path(folder), -1)
             if not self.files:
-                raise DataError(f"{folder} holds no image")
+                raise DataError(f"{folder} contains no images")
             return
         names = class_folders(folder)
         self.classes = [*classes, *(name for name in names if name not in set(classes))]
         for name in names:
             if not self._add(Path(folder, name), self.classes.index(name)):
-                raise DataError(f"{folder} has the class folder {name}, in which is no image")
+                raise DataError(f"{folder} has the class folder {name}, which contains no images")
         if not names:
             raise DataError(
                 f"{folder} has no class folders; data.no_labels=true takes images without classes"

@@ -26,7 +26,7 @@ class Findings:
         rows: the numbers.
         pictures: what is to be drawn.
         not_done: task -> why it, or a part of it, could not be done.
-        faults: task -> what nobody foresaw, a fault of ours.
+        faults: task -> what nobody foresaw, a bug.
         status: "finished", or "interrupted" by a signal.
         reason: of the latter.
     """
@@ -53,13 +53,13 @@ class Findings:
         self.not_done[tasks[0]] = reason
 
     def fail(self, task: str, error: Exception) -> None:
-        """Note a fault of ours, which is no reason to lose what else is found.
+        """Note a bug, which is no reason to lose what else is found.
 
         Args:
             task: that could not be done, or the picture of which could not be drawn.
             error: what was raised.
         """
-        why = f"{type(error).__name__}: {error} (a fault of solo-gedi, not of the settings)"
+        why = f"{type(error).__name__}: {error} (a bug of solo-gedi, not of the settings)"
         self.not_done[task] = "; ".join(filter(None, (self.not_done.get(task), why)))
         self.faults[task] = error
         logger.error("%s failed: %s", task, why)

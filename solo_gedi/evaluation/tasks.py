@@ -131,7 +131,7 @@ def _clusters_shown(subject: Subject) -> Found:
         name="feature_map",
         title="Map of the features",
         note=f"The first two principal components, which keep {kept:.0%} of the variance; "
-        "solo-gedi explore writes a page to look around in.",
+        "solo-gedi explore writes an interactive page.",
         places=places,
         kinds=kinds,
     )

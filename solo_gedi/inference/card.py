@@ -59,8 +59,8 @@ def _front_matter(method: str, dataset: str) -> str:
 def _abilities(model: Model) -> str:
     if model.has_energy:
         return (
-            "It is an energy-based model: it clusters images, says how likely each is, tells what "
-            "is unlike its training data, and draws samples.\n"
+            "It is an energy-based model: it clusters images, says how likely each is, detects "
+            "those unlike its training data, and draws samples.\n"
         )
     return "It clusters images; it has no energy, and draws no samples.\n"
 
@@ -87,7 +87,7 @@ def _training(model: Model) -> str:
     lines = [f"{model.epochs} epochs, seed {config.get('seed')}, with:\n"]
     recipe = {key: config[key] for key in _SETTINGS if config.get(key)}
     lines.append(f"```json\n{json.dumps(recipe, indent=2)}\n```\n")
-    lines += [f"The divergence guard had to act: {event}\n" for event in model.events]
+    lines += [f"Undone by the divergence guard: {event}\n" for event in model.events]
     return "\n".join(lines)
 
 

@@ -217,9 +217,9 @@ def _check_same(model: Model, build: Callable[[], nn.Module], library: str) -> N
 
 def _foreign(model: Model, library: str) -> ConfigError:
     name, dataset = model.config["backbone"]["name"], model.config["data"]["dataset"]
-    why = "is no network of that library"
+    why = "is not a network of that library"
     if name.startswith("resnet"):
-        why = f"is not its network of this name: its first layers are others, for {dataset}"
+        why = f"is not its network of this name: its first layers differ, for {dataset}"
     return ConfigError(f"format={library}: {name} {why}; take format=state_dict or onnx")
 
 
@@ -268,7 +268,7 @@ def _write_onnx(model: Model, part: str, folder: Path) -> None:
             found = session.run(names, {"x": x.numpy()})
             for name, theirs, own in zip(names, found, expected, strict=True):
                 if not torch.allclose(torch.from_numpy(theirs), own, rtol=1e-3, atol=1e-4):
-                    raise ValueError(f"{name} is another one in onnxruntime")
+                    raise ValueError(f"{name} differs in onnxruntime")
     except Exception as error:  # the exporter raises a different class for every way to fail
         raise ConfigError(f"this model cannot be written as ONNX: {reason(error)}") from error
     finally:

@@ -84,7 +84,7 @@ def sample(
     if not samples.isfinite().all():
         step = next(count for count, chains in way.items() if not chains.isfinite().all())
         raise DivergenceError(
-            f"the chains ran away before step {step}: start nearer (start=buffer), or take fewer "
+            f"the chains diverged before step {step}: start nearer (start=buffer), or take fewer "
             "steps"
         )
     with torch.no_grad():

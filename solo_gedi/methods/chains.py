@@ -107,7 +107,7 @@ class MethodWithChains(BaseMethod):
         taken = f"{in_words(needed)} on {device}"
         problem = None
         if free is not None and needed > free:
-            elsewhere = "" if device.type == "cpu" else ", or method_kwargs.sgld.buffer_device=cpu"
+            elsewhere = "" if device.type == "cpu" else ", or +method_kwargs.sgld.buffer_device=cpu"
             problem = (
                 f"method_kwargs.sgld.buffer_size={size}: its chains take {taken}, where there is "
                 f"room for {in_words(free)}; set a smaller one{elsewhere}"

@@ -239,7 +239,7 @@ class GEDI(MethodWithChains):
             checkpoint["spectral_bound"] = self.spectral_bound.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Bring it back with them."""
+        """Restore it with them."""
         super().on_load_checkpoint(checkpoint)
         if self.spectral_bound is not None:
             self.spectral_bound.load_state_dict(checkpoint.get("spectral_bound", []))

@@ -41,7 +41,7 @@ class MethodKwargs:
         use_bn_in_head: batch norm in the head's hidden layer.
         num_clusters: clusters c; null takes the number of classes.
         cluster_prior: p(y), c probabilities that the prior term asks the clusters to be used with;
-            null: all alike.
+            null for equal ones.
         temperature: tau, by which the logits are divided.
         input_noise_std: Gaussian noise on the training views, for pixels in [-1, 1].
         weights: of the loss terms.
@@ -50,7 +50,7 @@ class MethodKwargs:
         grad_penalty: weight of the squared gradient of the log-density at the data; off without
             GEN.
         max_spectral_norm: weights of backbone and head are scaled down, after every step, to this
-            as their largest singular value; null: none are.
+            as their largest singular value; null for no bound.
     """
 
     proj_hidden_dim: int = 256
@@ -104,7 +104,7 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
             and len(prior) == kwargs.num_clusters
             and all(p >= 0 for p in prior)
             and abs(sum(prior) - 1) <= 1e-6,
-            f"{kwargs.num_clusters} (num_clusters) probabilities that sum to 1; null for all alike "
+            f"{kwargs.num_clusters} (num_clusters) probabilities that sum to 1; null: equal "
             "or without the prior term",
         ),
         "temperature": (kwargs.temperature > 0, "above 0"),

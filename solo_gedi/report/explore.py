@@ -1,4 +1,4 @@
-"""One page to look around in: a map of the features, the clusters, and the strangest images."""
+"""An interactive page: a map of the features, the clusters, and the least typical images."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +45,7 @@ def explore(
     max_images: int = 2000,
     overwrite: bool = False,
 ) -> Path:
-    """Write one HTML page with a map of images, their clusters, and the strangest of them.
+    """Write an HTML page with a map of images, their clusters, and the least typical ones.
 
     It needs no network and no other file. The map shows the first two principal components of the
     features, and UMAP's where umap-learn is installed.

@@ -68,7 +68,7 @@ def conclude(
 ) -> tuple["dict[str, Figure]", dict[str, Any]]:
     """Draw the pictures and, into a folder, write everything; `metrics.json` last.
 
-    What cannot be drawn or put on the page is a fault of ours, and loses no number.
+    What cannot be drawn or put on the page is a bug, and loses no number.
 
     Args:
         subject: what was measured.

@@ -23,7 +23,7 @@ TASKS = {
     ),
     "knn": (
         "Nearest neighbours",
-        "How often the training images that are nearest in the features vote for the right class.",
+        "How often the nearest training images, by features, vote for the right class.",
     ),
     "ood": (
         "Out-of-distribution detection",
@@ -34,7 +34,10 @@ TASKS = {
         "Distance of samples to data",
         "The Fréchet distance between features of samples and of real images; 0 at best.",
     ),
-    "samples": ("Samples", "What the model draws: chains of its sampler on their way."),
+    "samples": (
+        "Samples",
+        "What the model draws: chains of its sampler at several steps.",
+    ),
     "triad": (
         "Failure modes",
         "The three ways in which such a model fails: features that do not vary, one cluster that "
@@ -70,7 +73,7 @@ MEANINGS = {
     "cluster_entropy": "in nats; 0 is cluster collapse, the logarithm of their number even use",
     "largest_cluster_share": "1 is cluster collapse",
     "view_agreement": "share of points whose noisy copy, the view, has the same cluster",
-    "permutation_gap": "how much worse the views of others do; 0 where any permutation is as good",
+    "permutation_gap": "rise of the loss when views are permuted; 0 if any permutation is as good",
 }
 _OF_VIEWS = ("view_agreement", "permutation_gap")
 _COUNTS = ("clusters_used", "largest_cluster", "smallest_cluster")
@@ -104,7 +107,7 @@ def sections(metrics: Mapping[str, Any], parts: Mapping[str, Sequence[Part]]) ->
     if not_done := metrics["not_done"].items():
         reasons = [{"task": TASKS.get(k, (k,))[0], "why": why} for k, why in not_done]
         page.append(Table("Not done", reasons))
-    return [*page, Section("How it came about", _origin(metrics))]
+    return [*page, Section("Settings and environment", _origin(metrics))]
 
 
 def _cards(rows: Sequence[Row]) -> list[Card]:
@@ -143,7 +146,7 @@ def _tables(task: str, rows: Sequence[Row], title: str) -> list[Part]:
         tables: list[Part] = [Table(title, _pivot(whole, "clusters", describe, _name), digits=4)]
         batches = [row for row in rows if "batch" in row]
         if batches:
-            note = "The smaller they are, the higher is the NMI of clusters that know nothing."
+            note = "The smaller the batches, the higher the NMI of random clusters."
             by_batch = _pivot(batches, "mini-batches of", lambda row: row["batch"], _name)
             tables.append(
                 Table("NMI over mini-batches, beside its chance level", by_batch, note, 4)

@@ -224,7 +224,7 @@ class Job:
                 self._begun = trainer.current_epoch > stop.first
         refuse_broken_weights(self.model, trainer.global_step)
         if not trainer.global_step and stop.why is None:
-            raise ConfigError("max_steps and the like leave no time for a training step")
+            raise ConfigError("max_steps, max_time or another limit allows no training step")
         checkpoint = checkpoints.last(self.folder)
         ended = stop.why is not None and stop.done[0] < cfg.max_epochs
         if ended:

@@ -54,7 +54,7 @@ def decide_once(cfg: DictConfig, processes: int, decide: Callable[[], Any]) -> A
     if (number := world_size()) != processes:
         raise ConfigError(
             f"the launcher has started {number} process(es), and devices={cfg.devices} on "
-            f"num_nodes={cfg.get('num_nodes') or 1} want {processes}: with Slurm, "
+            f"num_nodes={cfg.get('num_nodes') or 1} require {processes}: with Slurm, "
             f"--ntasks-per-node={processes // (cfg.get('num_nodes') or 1)}"
         )
     said: list[Any] = [None]
@@ -117,8 +117,8 @@ def _lost(trainer: Trainer) -> ProcessLostError:
     if trainer.num_nodes == 1:
         return ProcessLostError("another process has ended", said=True)
     return ProcessLostError(
-        "a process on another node has ended, whose output says why; the run goes on from its last "
-        "checkpoint when it is started again on all nodes",
+        "a process on another node has ended, whose output says why; start the run again on all "
+        "nodes to continue from its last checkpoint",
         said=trainer.local_rank > 0,  # once on every node
     )
 
@@ -144,8 +144,8 @@ def _join(cfg: DictConfig) -> bool:
     if not environment.creates_processes_externally:
         if nodes > 1:
             raise ConfigError(
-                f"num_nodes={nodes} needs a launcher on every node, torchrun or srun, which tells "
-                "the processes of each other; there is none here"
+                f"num_nodes={nodes} needs a launcher on every node, torchrun or srun, to "
+                "connect the processes; there is none here"
             )
         return False
     if nodes > 1 and environment.local_rank() == 0:

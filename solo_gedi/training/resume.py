@@ -63,7 +63,7 @@ def find_unfinished(cfg: DictConfig, folder: Path) -> list[Path]:
             other = others(saved, cfg)
             if other and other <= set(_LENGTH):
                 logger.info(
-                    "%s differs from this run in %s alone: resume_from_checkpoint goes on with it",
+                    "%s differs from this run only in %s: continue it with resume_from_checkpoint",
                     *(newest, " and ".join(f"{key}={saved.get(key)}" for key in sorted(other))),
                 )
             if not other and not is_finished(newest, cfg):
@@ -117,23 +117,23 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
         more = ", ".join(key for key, _, _ in refused[1:6]) + ", ..." * (len(refused) > 6)
         raise CheckpointError(
             f"resume_from_checkpoint={path} is of a run with {key}={before}, which one with "
-            f"{key}={now} cannot go on with{f' (nor with its {more})' if more else ''}: set "
-            f"{key}={before}, or start anew with resume_from_checkpoint=null"
+            f"{key}={now} cannot continue{f' (nor with its {more})' if more else ''}: set "
+            f"{key}={before}, or start a new run with resume_from_checkpoint=null"
         )
     own = model.state_dict()
     state = {k: v for k, v in checkpoint["state_dict"].items() if k in own or k not in LATE}
     checkpoints.check_state(state, own, path)
     if "optimizer_states" not in checkpoint or "loops" not in checkpoint:
         raise CheckpointError(
-            f"resume_from_checkpoint={path} holds weights alone, without the "
-            "state of a training that could go on"
+            f"resume_from_checkpoint={path} holds only weights, without the "
+            "state that a training needs to continue"
         )
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps, limit = checkpoint.get("global_step", 0), cfg.get("max_steps") or -1
     if epochs >= cfg.max_epochs or steps >= limit >= 0:
         key, has = ("max_epochs", epochs) if epochs >= cfg.max_epochs else ("max_steps", steps)
         raise ConfigError(
-            f"{key}={cfg[key]}: resume_from_checkpoint={path} has {has} already; ask for more"
+            f"{key}={cfg[key]}: resume_from_checkpoint={path} already has {has}; set a larger value"
         )
     changed = [f"{k}={now} (was {old})" for k, old, now in found if among(k, FOLLOWED)]
     with_them = f", from there on with {', '.join(changed)}" if changed else ""

@@ -121,7 +121,7 @@ NOT_OF_THIS_RUN = {
         (noted(method=None), r"args\.json names no method"),
         (noted(method="gedy"), r"method='gedy' does not exist"),
         (noted(data=3), r"data must be a section.*got 3"),
-        (noted(backbone={"name": "resnet18"}), r"lacks backbone\.\S+: it is of another network"),
+        (noted(backbone={"name": "resnet18"}), r"lacks backbone\.\S+: it belongs to another network"),
         (noted(method_kwargs={"steps": 3}), r"method_kwargs\.steps: unknown key"),
         (lambda checkpoint, args: args.unlink(), r"run has no args\.json"),
         (lambda checkpoint, args: checkpoint.rename("run/a-ep=last.ckpt"), r"no checkpoint"),
@@ -144,7 +144,7 @@ NOT_OF_THIS_RUN = {
     ),
     "resume gedi augmentations.0.crop_size=6": ((None, r"crop_size=8.*crop_size=6"),),
     "resume gedi": (
-        (saved(lambda content: {"state_dict": content["state_dict"]}), r"holds weights alone"),
+        (saved(lambda content: {"state_dict": content["state_dict"]}), r"holds only weights"),
     ),
     "linear pretrain_method=swav": ((None, r"pretrained with gedi.*pretrain_method=swav"),),
     "linear data.augmentations=3": ((None, r"data\.augmentations must be a section.*got 3"),),

@@ -111,7 +111,7 @@ def test_every_task_gives_numbers_or_a_reason(model, quick, kind):
 
 EMPTY = {
     "no folder": (lambda: None, "is not a folder|holds no|cannot be read|No such"),
-    "an empty folder": (lambda: Path("val").mkdir(), "holds no image"),
+    "an empty folder": (lambda: Path("val").mkdir(), "contains no images"),
     "no image in a class": (lambda: Path("val/a").mkdir(parents=True), "no image"),
 }
 

@@ -16,7 +16,7 @@ def test_what_cannot_be_is_refused(refused, solo_gedi, trained, tmp_path):
     solo_gedi("export", trained("gedi"), "--out", "mine")
     assert "out=mine exists" in refused("export", trained("gedi"), "--out", "mine")
     backbone = ("export", trained("gedi"), "--part", "backbone", "--out", "new", "--format")
-    assert "is no network of that library" in refused(*backbone, "timm")
+    assert "is not a network of that library" in refused(*backbone, "timm")
     assert "choose from" in refused(*backbone, "huggingface")
     weights = tmp_path / "mine" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

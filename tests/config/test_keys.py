@@ -309,7 +309,7 @@ def test_sgd_has_solo_learns_momentum_where_none_is_given():
 def test_all_views_are_of_one_normalisation():
     cfg = changed(load_config("digits/gedi"), {"augmentations.0.mean": [0.1]})
     cfg.augmentations.append({**cfg.augmentations[0], "mean": [0.2]})
-    with pytest.raises(ConfigError, match=r"augmentations\.1\.mean=\[0\.2\] is another than"):
+    with pytest.raises(ConfigError, match=r"augmentations\.1\.mean=\[0\.2\] differs from"):
         prepare(cfg, PRETRAIN)
 
 

@@ -81,7 +81,7 @@ def test_classes_have_the_labels_of_their_names(image_folder):
     [
         (lambda: Path("images", "d").mkdir(), True, "images has the class folder d, in which is"),
         (lambda: None, True, "images has no class folders; data.no_labels=true takes"),
-        (lambda: None, False, "images holds no image"),
+        (lambda: None, False, "images contains no images"),
     ],
 )
 def test_folders_without_images_are_named(image_folder, change, labelled, says):

@@ -256,15 +256,18 @@ def test_a_vit_is_timms_and_says_how_to_load_it(untrained):
         torch.testing.assert_close(network(x), model.features(x), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(again(x), model.features(x), rtol=1e-3, atol=1e-4)
     assert timm.data.resolve_model_data_config(again)["mean"] == [0.4, 0.4, 0.4]
-    with pytest.raises(ConfigError, match="vit_tiny is no network of that library"):
+    with pytest.raises(ConfigError, match="vit_tiny is not a network of that library"):
         export(model, "torchvision", part="backbone", format="torchvision")
 
 
 def test_another_network_is_refused(untrained):
     for library in ("timm", "torchvision"):
         for model, why in (
-            (untrained("resnet18", "cifar10"), "its first layers are others, for cifar10"),
-            (untrained("energy_resnet8", width=8), "energy_resnet8 is no network of that library"),
+            (untrained("resnet18", "cifar10"), "its first layers differ, for cifar10"),
+            (
+                untrained("energy_resnet8", width=8),
+                "energy_resnet8 is not a network of that library",
+            ),
         ):
             with pytest.raises(ConfigError, match=why):
                 export(model, "out", part="backbone", format=library)

@@ -236,7 +236,7 @@ def test_a_folder_around_several_runs_is_not_guessed_from(trained_copy):
     assert load(around).num_clusters == load(around / "gedi").num_clusters == 10
     shutil.copytree(run, around / "gedi" / "two")
     for folder in (around, around / "gedi"):
-        with pytest.raises(CheckpointError, match=r"holds 2 runs: name one, as around/gedi/"):
+        with pytest.raises(CheckpointError, match=r"holds 2 runs: choose one, such as around/gedi/"):
             load(folder)
 
 

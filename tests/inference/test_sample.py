@@ -90,7 +90,7 @@ def test_what_is_there_is_replaced_whole():
     kept = ["chains.gif", "grid.png", "images/0000.png", "images/0001.png", "mine.txt"]
     assert files(Path("out")) == [*kept, "samples.npz"]
     Path("file").touch()
-    with pytest.raises(ConfigError, match="out=file is no folder"):
+    with pytest.raises(ConfigError, match="out=file is not a folder"):
         sample("gedi-digits", "file", num=2, steps=1, overwrite=True)
 
 
@@ -138,7 +138,7 @@ def test_a_model_without_an_energy_says_what_it_can_do(trained):
 def test_chains_that_run_away_are_no_samples():
     model = load("gedi-digits")
     model.sgld.step_size = 1e38
-    with pytest.raises(DivergenceError, match="ran away before step"):
+    with pytest.raises(DivergenceError, match="diverged before step"):
         sample(model, "out", num=2, steps=5)
     for given in ({"num": 0}, {"steps": 0}):
         with pytest.raises(ConfigError, match="must be at least 1"):

@@ -542,7 +542,7 @@ class TestFaults:
         monkeypatch.setitem(tasks.TASKS, "knn", self.broken)
         result = evaluate(run, "triad,knn,ood", ood="uniform")
         assert {row["task"] for row in result.rows} == {"triad", "knn", "ood"}
-        assert result.not_done["knn"].startswith("ZeroDivisionError: division by zero (a fault of")
+        assert result.not_done["knn"].startswith("ZeroDivisionError: division by zero (a bug of")
         assert isinstance(result.faults["knn"], ZeroDivisionError)
         assert written(run)["faults"] == ["knn"]
         assert result.metrics == written(run)

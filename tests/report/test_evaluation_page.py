@@ -52,7 +52,7 @@ def test_it_is_read_on_a_desk_and_on_a_phone(page, opened, width):
     names = tab.locator("h2").all_inner_texts()
     wanted = ["At a glance", "Clustering", "Linear probe", "Nearest neighbours"]
     wanted += ["Out-of-distribution detection", "Distance of samples to data", "Samples"]
-    assert names == [*wanted, "Failure modes", "Training", "How it came about"]
+    assert names == [*wanted, "Failure modes", "Training", "Settings and environment"]
     titles = tab.locator("h3").all_inner_texts()
     for parts in SECTIONS.values():
         for part in parts:

@@ -110,7 +110,7 @@ def test_nothing_is_downloaded_into_a_users_folder(run_of, place):
     before = sorted(place.rglob("*"))
     changed = [f"data.val_path={place / 'test'}"]
     result = evaluate(run, "ood", ood="mnist,uniform", overrides=changed, write=False)
-    assert "--ood has mnist: say where it lies, as mnist:FOLDER" in result.not_done["ood"]
+    assert "--ood has mnist: give its folder, as mnist:FOLDER" in result.not_done["ood"]
     assert sorted(place.rglob("*")) == before
     assert select(result.rows, against="uniform")
 

@@ -142,7 +142,7 @@ def test_what_cannot_change_is_refused_by_its_name(cosine):
             pretrain(cfg)
         said = str(caught.value)
         assert f"{run.checkpoint} is of a run with {key}=" in said
-        assert f"which one with {key}={value} cannot go on with" in said
+        assert f"which one with {key}={value} cannot continue" in said
     assert sorted(run.folder.parent.iterdir()) == before, "a refused run leaves nothing"
 
 
@@ -169,7 +169,7 @@ def test_what_can_change_is_followed_and_said(cosine, caplog):
     assert "max_epochs=2 (was 1)" in said
     assert "precision=bf16-mixed (was 32-true)" in said
     assert "log_every_n_steps" not in said
-    with pytest.raises(ConfigError, match=r"max_epochs=2: .* has 2 already; ask for more"):
+    with pytest.raises(ConfigError, match=r"max_epochs=2: .* already has 2; set a larger value"):
         pretrain(cosine({**changes, "resume_from_checkpoint": str(again.checkpoint)}))
 
 

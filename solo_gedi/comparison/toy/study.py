@@ -47,7 +47,7 @@ def toy(
         options: of the evaluation, see `solo_gedi.report.evaluate`.
 
     Returns:
-        What each seed's `metrics.json` holds. One whose training ran away has the status "failed"
+        What each seed's `metrics.json` holds. One whose training diverged has the status "failed"
         and the reason.
 
     Raises:

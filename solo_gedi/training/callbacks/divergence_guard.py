@@ -166,8 +166,8 @@ class DivergenceGuard(Callback):
             _halve_rates(trainer)
             if sampler is not None:
                 sampler.scale_step(0.5)
-            gentler = " at half the learning rate and step size"
-        logger.warning("%s. Going on from step %d%s.", what, snapshot.step, gentler)
+            gentler = " with half the learning rate and step size"
+        logger.warning("%s. Continuing from step %d%s.", what, snapshot.step, gentler)
 
 
 def _look(pl_module: Any) -> tuple[bool, dict[str, float]]:

@@ -79,7 +79,7 @@ class GracefulStop(Callback):
         self.received = number
         name = signal.Signals(number).name
         # A handler may run in the middle of another log call, so it takes no lock.
-        os.write(2, f"{name}: stopping after this step; once more to stop at once\n".encode())
+        os.write(2, f"{name}: stopping after this step; send it again to stop at once\n".encode())
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Note that this start has got somewhere: a short `max_time` must not keep it from that."""

@@ -57,6 +57,6 @@ class LateState(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Bring it back."""
+        """Restore it."""
         if _TAU in checkpoint:
             pl_module.momentum_updater.cur_tau = checkpoint[_TAU]  # type: ignore[union-attr]

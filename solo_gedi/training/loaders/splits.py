@@ -111,7 +111,7 @@ def plain_loader(cfg: DictConfig, *, train: bool, limit: int | None = None) -> D
         return _fixed_points(cfg, seed=0 if train else 1)
     key = "train_path" if train else "val_path"
     if cfg.data[key] is None:
-        raise DataError(f"data.{key} names no images")
+        raise DataError(f"data.{key} names no folder of images")
     transform = plain(cfg.augmentations[0].crop_size, *normalization_of(cfg))
     if is_read_here(cfg):
         images = images_of(cfg, train=train, transform=transform)
@@ -146,7 +146,7 @@ def other_data(cfg: DictConfig, name: str) -> DictConfig:
     elif not path and not (own.splits or own.is_folder or own.has_class_folders):
         path = cfg.data.val_path
     if not path:
-        raise DataError(f"--ood has {name}: say where it lies, as {name}:FOLDER")
+        raise DataError(f"--ood has {name}: give its folder, as {name}:FOLDER")
     cfg.data.train_path = cfg.data.val_path = path
     cfg.data.format = "image_folder"
     return cfg

@@ -60,7 +60,7 @@ def test_recovers_from_one_bad_step(poisoned, what, caplog):
     assert events_of(run)[-1] == 1
     (said,) = [message for message in caplog.messages if "diverged" in message]
     assert "training diverged at step 7" in said
-    assert "Going on from step 4" in said  # the last two states are those of steps 4 and 6
+    assert "Continuing from step 4" in said  # the last two states are those of steps 4 and 6
     assert len(set(steps)) == len(set(rates)) == 1
     checkpoint = torch.load(run.checkpoint, weights_only=True)
     assert all(v.isfinite().all() for v in checkpoint["state_dict"].values())
