@@ -40,7 +40,7 @@ from benchmarks.measure import (
     step_of,
 )
 from benchmarks.measure import two_views as batch_of
-from benchmarks.scaling import _Step
+from benchmarks.scaling import Step
 from benchmarks.sgld import jem_style, pooling_after_convolutions
 from solo_gedi import evaluate, hosts, load_config, pretrain
 from solo_gedi.core import sampler
@@ -311,7 +311,7 @@ def processes(given: argparse.Namespace) -> Iterator[Row]:
         dist.init_process_group(backend, init_method=store, rank=0, world_size=1)
         try:
             alone: Any = build("gedi", given, FP32)
-            ddp = DistributedDataParallel(_Step(build("gedi", given, FP32)))
+            ddp = DistributedDataParallel(Step(build("gedi", given, FP32)))
             work = {"a step": step_of(alone, batch), "by DDP": step_of(ddp, batch)}
             yield from timed(interleaved(work, given.rounds), f"{backend}, ")
             with profile(activities=[ProfilerActivity.CPU]) as seen:

@@ -20,7 +20,7 @@ from solo_gedi.config import as_config, load_config
 from solo_gedi.hosts import BaseMethod
 from solo_gedi.memory import keep_freed_memory
 from solo_gedi.methods import register
-from solo_gedi.report.environment import environment
+from solo_gedi.report.environment import commit, processor
 from solo_gedi.training.job import parse
 
 HERE = Path(__file__).parent
@@ -104,24 +104,15 @@ def interleaved(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 def machine() -> dict[str, str]:
     """What the numbers were measured on, and of which commit."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in _read(Path("/proc/cpuinfo")).splitlines()
-        if line.startswith("model name")
-    ]
     return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cpu": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": environment("cpu").get("commit", "unknown"),
+        "commit": commit() or "unknown",
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 def result_of(title: str, rows: list[Row], given: argparse.Namespace, note: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ FACTORS = {
 _STATUS = Path("/proc/self/status")
 
 
-class _Step(nn.Module):
+class Step(nn.Module):
     """A method whose forward pass is its training step, as DDP wants it."""
 
     def __init__(self, method: Any) -> None:
@@ -48,7 +48,7 @@ def measure(rank: int, given: argparse.Namespace, buffer: int, store: str) -> tu
     before = _restart_peak()
     chains = f"method_kwargs.sgld.buffer_size={buffer}"
     model: Any = build("gedi", given, chains, "+method_kwargs.sgld.precision=fp32")
-    step: nn.Module = _Step(model)
+    step: nn.Module = Step(model)
     if given.processes > 1:
         dist.init_process_group(
             "gloo", init_method=f"file://{store}", rank=rank, world_size=given.processes

@@ -4,7 +4,11 @@ The message names the setting, file or package, says what was given and what wou
 command line prints it without a traceback. Every other exception is a bug.
 """
 
+import errno
 import signal
+
+# What a disk says that is full, read-only or broken: nobody's bug.
+_OF_DISKS = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO")}
 
 
 class GEDIError(Exception):
@@ -68,6 +72,15 @@ class Interrupted(GEDIError):
     def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, str]]:
         """So that it passes between processes."""
         return type(self), (self.signal, str(self))
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether an error is that of a disk which is full, over its quota, read-only or broken.
+
+    >>> is_of_disk(OSError(errno.ENOSPC, "No space left on device")), is_of_disk(ValueError())
+    (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in _OF_DISKS
 
 
 def reason(error: BaseException) -> str:

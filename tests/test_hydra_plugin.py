@@ -56,10 +56,25 @@ def test_other_hydra_programs_do_not_pay_for_it(console, tmp_path):
 SOLO_LEARN = hosts.SOLO_FOLDER.parent
 
 
-@pytest.mark.skipif(
+on_a_checkout = pytest.mark.skipif(
     not (SOLO_LEARN / "main_pretrain.py").exists(),
     reason="needs a checkout of solo-learn's GitHub version: make test SOLO_LEARN=...",
 )
+
+
+@on_a_checkout
+def test_a_normalization_that_solo_learn_does_not_read_is_refused(console, image_folder, scripts):
+    folder = image_folder(per_class=8, classes="abcdef", size=32)
+    config = ["--config-path", scripts / "pretrain" / "custom", "--config-name", "gedi.yaml"]
+    given = ["data.dataset=imagenet100", f"data.train_path={folder}", "data.val_path=null"]
+    given += ["data.num_workers=0", "backbone.kwargs.width=8", "optimizer.batch_size=16"]
+    given += ["method_kwargs.sgld.buffer_size=64", "max_epochs=1", "checkpoint.dir=models"]
+    done = console(sys.executable, SOLO_LEARN / "main_pretrain.py", *config, *given)
+    assert done.returncode != 0
+    assert "main_pretrain.py normalises imagenet100 by mean=(0.485, 0.456, 0.406)" in done.stderr
+
+
+@on_a_checkout
 def test_unmodified_main_pretrain_and_main_linear_run_gedi(
     console, tmp_path, image_folder, scripts
 ):

@@ -12,10 +12,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from traceback import clear_frames
 from typing import NoReturn
 
-from solo_gedi.errors import ConfigError, GEDIError, Interrupted
+from solo_gedi.errors import ConfigError, GEDIError, Interrupted, is_of_disk, reason
 from solo_gedi.memory import keep_freed_memory
 
 COMMANDS = {
@@ -116,6 +117,11 @@ def _main(given: list[str], debug: bool) -> int:
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
         return 2
+    except OSError as error:
+        if debug or not is_of_disk(error):
+            raise
+        print(f"solo-gedi {command}: error: {reason(error)}", file=sys.stderr)
+        return 2
 
 
 def parser_of(command: str) -> Parser:
@@ -156,6 +162,9 @@ class _Console(logging.Handler):
 
 
 def _show_logs() -> None:
+    # A path may hold what the output's encoding has not, as that of a pipe on Windows.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logger = logging.getLogger("solo_gedi")
     logger.setLevel(logging.INFO)
     logger.propagate = False

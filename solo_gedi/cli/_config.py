@@ -1,6 +1,7 @@
 """How a command line names a config: as a shipped one, as a file, or as Hydra does it."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +29,10 @@ def config_of(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     """
     given = [part for part in (arguments.config, *arguments.overrides) if part is not None]
     path, name = arguments.config_path, arguments.config_name
-    # An override has a "=", or removes a key with "~"; the name comes first.
-    first = given[0] if given and "=" not in given[0] and not given[0].startswith("~") else None
+    # An override has a "=", or removes a key with "~"; the name comes first, perhaps of a file in
+    # a folder as seed=0.
+    named = given and (not re.search("^~|=", given[0]) or Path(given[0]).is_file())
+    first = given[0] if named else None
     if path is None and name is None:
         if first is None:
             raise ConfigError(

@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     rows = predict(**vars(arguments))
     if isinstance(rows, list):
-        if isinstance(sys.stdout, TextIOWrapper):  # file names are bytes, which need not be UTF-8
+        # The names of files are bytes, which need not be UTF-8.
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
             sys.stdout.reconfigure(errors="surrogateescape")
         collect = csv_writer(sys.stdout)
         for row in rows:

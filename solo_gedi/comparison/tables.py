@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from solo_gedi.comparison.measures import MEASURES, NMI, PIXELS, alike
 from solo_gedi.comparison.plan import Cell
+from solo_gedi.config.keys import leaves
 from solo_gedi.errors import ConfigError
 from solo_gedi.evaluation.rows import FORMAT, Row, describe, select
 
@@ -175,7 +177,7 @@ def settings(results: dict[tuple[str, str], Results], dataset: str) -> tuple[lis
         same for `method_kwargs`, which belong to a method.
     """
     flat = {
-        method: _flat(found.finished[0]["config"])
+        method: dict(leaves(OmegaConf.create(found.finished[0]["config"])))
         for (name, method), found in results.items()
         if name == dataset and found.finished
     }
@@ -194,16 +196,6 @@ def settings(results: dict[tuple[str, str], Results], dataset: str) -> tuple[lis
 
 # What differs between any two runs.
 _OWN = ("name", "method", "seed", "checkpoint", "resume_from_checkpoint")
-
-
-def _flat(config: Any, prefix: str = "") -> Row:
-    if isinstance(config, list):
-        config = dict(enumerate(config))
-    if not isinstance(config, dict):
-        return {prefix[:-1]: config}
-    return {
-        k: v for key, value in config.items() for k, v in _flat(value, f"{prefix}{key}.").items()
-    }
 
 
 def write(rows: list[Row], out: Path, name: str, digits: int = 2) -> None:

@@ -57,7 +57,9 @@ class Reference:
             (n,) in [0, 1]; 0.001 is stranger than 99.9 % of what the model was trained on.
         """
         shares = np.linspace(0, 1, len(self.log_density))
-        found = np.interp(log_density.detach().cpu().double().numpy(), self.log_density, shares)
+        # From above: where many are equally likely, the share below all of them.
+        descending = -np.asarray(self.log_density)[::-1]
+        found = 1 - np.interp(-log_density.detach().cpu().double().numpy(), descending, shares)
         return torch.from_numpy(found).float()
 
     def write(self, folder: Path, checkpoint: str, epochs: float) -> None:

@@ -276,7 +276,9 @@ _STEPS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "RandomApply": _sometimes,
     "RandomResizedCrop": _crop,
     "Resize": _resize,
-    "CenterCrop": lambda x, step: x,  # of what has been a square before it was resized
+    # Of squares, which they leave as they are.
+    "CenterCrop": lambda x, step: x,
+    "Shortened": lambda x, step: x,
     "ColorJitter": _jitter,
     "RandomGrayscale": _grey,
     "GaussianBlur": _blur,

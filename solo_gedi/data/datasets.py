@@ -1,6 +1,6 @@
 """The data sets that solo-learn does not have, in the form that its data loading gives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,10 +15,9 @@ from torch.utils.data import Dataset, IterableDataset
 from torchvision.datasets import KMNIST, MNIST, SVHN, FashionMNIST
 
 from solo_gedi.core.processes import rank
+from solo_gedi.data.transforms import Transform
 from solo_gedi.errors import DataError
 from solo_gedi.files import alone_in, given_path
-
-Transform = Callable[[Any], Any]
 
 DOWNLOAD = ".download.lock"  # in the folder: cells and processes start at once
 
@@ -56,6 +55,21 @@ class DatasetSpec:
     def is_hosts(self) -> bool:
         """Whether solo-learn reads it."""
         return not (self.images or self.points or self.is_folder)
+
+    def normalization(
+        self, augmentation: Mapping[str, Any]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std per channel of pixels in [0, 1]: an augmentation's own, else the data set's.
+
+        Args:
+            augmentation: an entry of a config's `augmentations`.
+
+        Example:
+            >>> spec_of("digits").normalization({"crop_size": 8, "mean": [0.5]})
+            ((0.5,), (0.35,))
+        """
+        mean, std = augmentation.get("mean") or self.mean, augmentation.get("std") or self.std
+        return tuple(map(float, mean)), tuple(map(float, std))
 
 
 @cache
@@ -172,8 +186,9 @@ class FreshPoints(IterableDataset):
 def fixed_points(spec: DatasetSpec, seed: int, n: int = 2000) -> tuple[Tensor, Tensor]:
     """Points (n, d) of a toy set and their labels (n,), the same for the same seed."""
     assert spec.points is not None
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # On the CPU, where points are drawn; else it would start CUDA, and warn of several GPUs.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         return spec.points(n)
 
 

@@ -23,7 +23,8 @@ def read_image(path: str | Path) -> Image.Image:
             pixels without a meaning in RGB.
     """
     try:
-        with Image.open(path) as image:
+        # Not by its name: Pillow maps grey TIFFs into memory, and garbles those that it then turns.
+        with open(path, "rb") as file, Image.open(file) as image:
             _check_size(image)
             top = _top(image)  # in notes that do not survive the rest
             image.load()

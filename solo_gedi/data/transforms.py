@@ -28,6 +28,19 @@ class Channels:
         return image if image.mode == self.mode == "L" else to_rgb(image).convert(self.mode)
 
 
+class Shortened:
+    """A PIL image without the ends of a line, which a resize would make as long as it is thin."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Cut out the middle where one side is over a hundred times the other."""
+        longest = 100 * min(image.size)
+        if max(image.size) <= longest:
+            return image
+        size = [min(image.height, longest), min(image.width, longest)]
+        middle: Image.Image = transforms.functional.center_crop(image, size)
+        return middle
+
+
 def plain(
     size: int, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[[Image.Image], Tensor]:
@@ -40,5 +53,6 @@ def plain(
         mean: per channel.
         std: per channel.
     """
-    steps = [Channels(len(mean)), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+    whole = [Shortened(), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+    steps = [Channels(len(mean)), *whole]
     return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])

@@ -9,7 +9,7 @@ from types import FrameType
 
 from solo_gedi.core import evaluation_mode
 from solo_gedi.core.processes import get_logger
-from solo_gedi.errors import GEDIError, Interrupted
+from solo_gedi.errors import GEDIError, Interrupted, is_of_disk
 from solo_gedi.evaluation.pictures import Picture
 from solo_gedi.evaluation.rows import Row, say
 from solo_gedi.evaluation.subject import Subject
@@ -59,7 +59,8 @@ class Findings:
             task: that could not be done, or the picture of which could not be drawn.
             error: what was raised.
         """
-        why = f"{type(error).__name__}: {error} (a bug of solo-gedi, not of the settings)"
+        whose = "" if is_of_disk(error) else " (a bug of solo-gedi, not of the settings)"
+        why = f"{type(error).__name__}: {error}{whose}"
         self.not_done[task] = "; ".join(filter(None, (self.not_done.get(task), why)))
         self.faults[task] = error
         logger.error("%s failed: %s", task, why)

@@ -1,7 +1,7 @@
 """Which images stand for a clustering and a density, and the plane in which features are seen."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from solo_gedi.evaluation.features import Features
 from solo_gedi.evaluation.pictures import Group
+
+SamplesAt = Callable[[Tensor], Tensor]  # places (k,) -> images (k, ...) in the sample space
 
 
 def plane(features: Tensor) -> tuple[Tensor, float]:
@@ -45,12 +47,12 @@ def spread(n: int, most: int) -> list[int]:
 
 
 def cluster_groups(
-    samples: Tensor, found: Features, classes: Sequence[str], most: int = 12, clusters: int = 50
+    samples: SamplesAt, found: Features, classes: Sequence[str], most: int = 12, clusters: int = 50
 ) -> list[Group]:
     """For each cluster some of its images, from the surest to the least sure.
 
     Args:
-        samples: (n, ...) of which the model said `found`, in the sample space.
+        samples: gives those of which the model said `found`.
         found: clusters, their shares and labels.
         classes: the name of each label; none where there are no labels.
         most: images of a cluster.
@@ -73,15 +75,15 @@ def cluster_groups(
             captions = [f"{c}, {classes[y]}" for c, y in zip(captions, labels, strict=True)]
             counted = Counter(found.labels[members].tolist()).most_common(3)
             said += f"; most of class {', '.join(f'{classes[y]} ({n})' for y, n in counted)}"
-        groups.append(Group(f"Cluster {number}", samples[chosen], captions, said))
+        groups.append(Group(f"Cluster {number}", samples(chosen), captions, said))
     return groups
 
 
-def extreme_groups(samples: Tensor, log_density: Tensor, most: int = 24) -> list[Group]:
+def extreme_groups(samples: SamplesAt, log_density: Tensor, most: int = 24) -> list[Group]:
     """The least and the most likely images.
 
     Args:
-        samples: (n, ...) in the sample space.
+        samples: gives the images.
         log_density: (n,).
         most: images of a group; where there are fewer than two of them for each, half of them.
     """
@@ -89,7 +91,7 @@ def extreme_groups(samples: Tensor, log_density: Tensor, most: int = 24) -> list
     most = max(1, min(most, len(order) // 2))
     chosen = {"The most likely": order.flip(0)[:most], "The least likely": order[:most]}
     return [
-        Group(title, samples[of], [f"log p {value:.4g}" for value in log_density[of].tolist()])
+        Group(title, samples(of), [f"log p {value:.4g}" for value in log_density[of].tolist()])
         for title, of in chosen.items()
     ]
 

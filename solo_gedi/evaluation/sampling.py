@@ -54,6 +54,11 @@ def _features(subject: Subject) -> SampleFeatures:
         return inception_features(subject.options.inception_weights)
     own = subject.model
     model = own if chosen == "backbone" else load_with_host(chosen).to(own.device)
+    if model.input_shape != own.input_shape:
+        raise ConfigError(
+            f"--fid-features={chosen}: its network takes images of shape {model.input_shape}, "
+            f"not {own.input_shape}"
+        )
     size = model.features(torch.zeros(1, *model.input_shape)).shape[1]
     return SampleFeatures(model.features, model.space.to_input, size)
 

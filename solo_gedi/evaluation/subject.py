@@ -1,5 +1,6 @@
 """What is evaluated: a model, its data, and how."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from solo_gedi.core.devices import in_words
 from solo_gedi.data import DatasetSpec, class_folders, spec_of
 from solo_gedi.errors import CheckpointError, ConfigError, DataError, reason
 from solo_gedi.evaluation.features import Batches, Features, extract
@@ -21,6 +23,7 @@ from solo_gedi.inference.load import HasCheckpoint
 
 Source = Model | str | Path | HasCheckpoint
 
+MOST_PIXELS = 2**28  # numbers for k-means: of all images of ImageNet's validation 30 GB
 _OWN_DATA = ("dataset", "train_path", "fraction")
 
 
@@ -90,10 +93,34 @@ class Subject:
         """The model's outputs for the training split, without augmentation."""
         return self._extract(self.loader(train=True), train=True)
 
-    @cached_property
-    def test_samples(self) -> Tensor:
-        """The test split in the sample space: points, or pixels in [-1, 1], (n, ...)."""
-        return torch.cat([self.model.space.to_samples(x) for x, _ in self.test_loader])
+    def samples_at(self, places: Tensor) -> Tensor:
+        """Points of the test split in the sample space: in the plane, or pixels in [-1, 1].
+
+        Args:
+            places: (k,) of them in its order.
+
+        Returns:
+            (k, ...); the whole split may be too much for the memory.
+        """
+        loader: Any = self.test_loader
+        numbers = list(loader.sampler)
+        chosen = [loader.dataset[numbers[place]][0] for place in places.tolist()]
+        return self.model.space.to_samples(torch.stack(chosen))
+
+    def pixels(self) -> Tensor:
+        """All images of the test split as vectors in the sample space, (n, numbers of an image).
+
+        Raises:
+            DataError: if they are more than `MOST_PIXELS` numbers.
+        """
+        images, each = len(self.test.labels), math.prod(self.model.input_shape)
+        if images * each > MOST_PIXELS:
+            raise DataError(
+                f"{images:,} images of {each:,} numbers each would take more than "
+                f"{in_words(4 * MOST_PIXELS)}"
+            )
+        batches = (self.model.space.to_samples(x) for x, _ in self.test_loader)
+        return torch.cat([batch.flatten(1) for batch in batches])
 
     def some_samples(self, number: int) -> Tensor:
         """As many points of the test split in the sample space, a choice that is always the same.
@@ -119,6 +146,8 @@ class Subject:
         if self.spec.points:
             return True
         path = data.train_path if train else data.val_path
+        if path is None:
+            return False
         if self.spec.has_class_folders and path is not None and Path(path).is_dir():
             return not data.no_labels and bool(class_folders(path))
         return not data.no_labels
@@ -290,7 +319,10 @@ def _check(cfg: DictConfig, model: Model) -> None:
     from solo_gedi.methods import register
 
     register()
+    if cfg.data.get("train_path") is None:  # of an export, which has no places of its machine
+        cfg.data.pop("train_path", None)
     check(cfg, _REQUIRED, "the run's config")
+    cfg.data.setdefault("train_path", None)
     check_choice("method", cfg.method, hosts.METHODS)
     method = hosts.METHODS[cfg.method]
     if getattr(method, "has_energy", False) != model.has_energy:

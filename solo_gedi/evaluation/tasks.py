@@ -50,13 +50,13 @@ def clustering(subject: Subject) -> Found:
     test, missing = subject.test, []
     own = {"source": "model", "output": subject.model.output}
     yield from subject.rows("clustering", _of_clusters(subject, test.clusters), **own)
-    others = {"kmeans": test.features}
+    others: dict[str, Callable[[], Tensor]] = {"kmeans": lambda: test.features}
     if not subject.is_points:
-        others["pixels"] = subject.test_samples.flatten(1)
+        others["pixels"] = subject.pixels
     for source, points in others.items():
         try:
-            found = _of_clusters(subject, kmeans_clusters(points, subject.num_groups))
-        except DataError as error:  # too few images for so many clusters
+            found = _of_clusters(subject, kmeans_clusters(points(), subject.num_groups))
+        except DataError as error:  # too few images for so many clusters, or too many
             missing.append(f"{source}: {error}")
             continue
         yield from subject.rows("clustering", found, source=source, k=subject.num_groups)
@@ -102,13 +102,13 @@ def _clusters_shown(subject: Subject) -> Found:
             **about,
             name="clusters",
             title="Clusters and their regions (Figure 3)",
-            points=subject.test_samples,
+            points=subject.samples_at(torch.arange(len(test.clusters))),
             clusters=test.clusters,
             regions=regions.view(square.shape[:2]).cpu(),
             box=model.space.high,
         )
         return
-    shown = galleries.cluster_groups(subject.test_samples, test, classes)
+    shown = galleries.cluster_groups(subject.samples_at, test, classes)
     empty = (sizes == 0).nonzero()[:, 0].tolist()
     filled = len(sizes) - len(empty)
     yield Gallery(
@@ -156,7 +156,7 @@ def _cuts(subject: Subject, most: int = 2000, k: int = 10) -> Found:
     """Edges between the clusters of points, of the test split or as many of it as will do."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(subject.test.labels), generator=generator)[:most]
-    points, k = subject.test_samples[chosen], min(k, len(chosen) - 1)
+    points, k = subject.samples_at(chosen), min(k, len(chosen) - 1)
     for source, value in neighbour_cuts(points, subject.test.clusters[chosen], k).items():
         keys = {"source": source, "k": k, "space": "data", "points": len(chosen)}
         yield from subject.rows("triad", {"neighbour_cut": value}, **keys)
@@ -224,6 +224,7 @@ def ood(subject: Subject) -> Found:
     try:
         subject.check_test()
         train = subject.train.features
+        k = min(k, len(train))
     except DataError as error:  # then without the distances to them
         train = None
         missing.append(f"knn_distance and mahalanobis: {error}")
@@ -269,7 +270,7 @@ def ood(subject: Subject) -> Found:
             name="extremes",
             title="The most and the least likely images",
             note="By log p, up to a constant.",
-            groups=galleries.extreme_groups(subject.test_samples, inside["log_density"]),
+            groups=galleries.extreme_groups(subject.samples_at, inside["log_density"]),
         )
     if missing:
         raise DataError("; ".join(missing))

@@ -20,6 +20,7 @@ from solo_gedi.hosts._shared import build_backbone as build_backbone
 from solo_gedi.hosts._shared import cluster_scores as cluster_scores
 from solo_gedi.hosts._shared import features_dim as features_dim
 from solo_gedi.hosts._shared import normalization as normalization
+from solo_gedi.hosts._shared import pipelines as pipelines
 from solo_gedi.hosts._shared import renormalize as renormalize
 
 class BaseMethod(LightningModule):

@@ -14,7 +14,7 @@ from solo_gedi import backbones
 from solo_gedi.backbones import BackboneFactory as BackboneFactory
 from solo_gedi.backbones import features_dim as features_dim
 from solo_gedi.data import spec_of
-from solo_gedi.data.transforms import BICUBIC
+from solo_gedi.data.transforms import BICUBIC, Shortened
 from solo_gedi.errors import DataError
 
 
@@ -40,9 +40,9 @@ def build_backbone(factories: Mapping[str, BackboneFactory], cfg: DictConfig) ->
 
 def with_normalization(dataset: str, augmentation: DictConfig) -> dict[str, Any]:
     """An augmentation config with the data set's mean and std where it has none."""
-    spec = spec_of(dataset)
+    mean, std = spec_of(dataset).normalization(augmentation)
     given = {str(key): value for key, value in augmentation.items() if value is not None}
-    return {"mean": spec.mean, "std": spec.std, **given}
+    return {**given, "mean": mean, "std": std}
 
 
 def renormalize(transform: Any, mean: Any, std: Any) -> Any:
@@ -60,7 +60,8 @@ def whole_image(transform: Any, size: int) -> Any:
     steps = getattr(transform, "transform", transform).transforms
     cropping = (transforms.RandomResizedCrop, transforms.Resize)
     kept = [step for step in steps if not isinstance(step, cropping)]
-    steps[:] = [transforms.Resize(size, BICUBIC), transforms.CenterCrop(size), *kept]
+    whole = [Shortened(), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+    steps[:] = [*whole, *kept]
     return transform
 
 
@@ -68,6 +69,12 @@ def normalization(transform: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     """Mean and std per channel of the Normalize step inside a pipeline that a host built."""
     step = _normalize_step(transform)
     return tuple(map(float, step.mean)), tuple(map(float, step.std))
+
+
+def pipelines(loader: Any) -> list[Any]:
+    """The pipelines of views in a host's own loader of training data; none of ours."""
+    made = getattr(getattr(loader, "dataset", None), "transform", None)
+    return [part for part in getattr(made, "transforms", ()) if hasattr(part, "transform")]
 
 
 def _normalize_step(transform: Any) -> transforms.Normalize:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from solo_gedi.errors import CheckpointError, reason
+from solo_gedi.errors import CheckpointError, ConfigError, reason
 from solo_gedi.inference.heads import Prototypes
 from solo_gedi.inference.model import Model
 
@@ -130,6 +130,12 @@ def write_weights(path: Path, state: Mapping[str, Tensor], precision: str = "fp3
         .contiguous()
         for key, value in state.items()
     }
+    for key, value in whole.items():
+        if not value.isfinite().all() and state[key].isfinite().all():
+            raise ConfigError(
+                f"precision={precision} ends at {torch.finfo(dtype).max:g}, and {key} has "
+                f"{float(state[key].abs().max()):g}: take fp32"
+            )
     path.write_bytes(save(whole, metadata={"format": "pt"}))
 
 

@@ -25,7 +25,8 @@ class Prototypes(nn.Module):
     def __init__(self, projector: nn.Module, directions: Tensor, temperature: float) -> None:
         super().__init__()
         self.projector, self.temperature = projector, temperature
-        self.prototypes = nn.Parameter(F.normalize(directions, dim=1))
+        # In single precision, as all else here: of "64-true" and "bf16-true" they are not.
+        self.prototypes = nn.Parameter(F.normalize(directions.float(), dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (n, h) -> scores in [-1 / tau, 1 / tau], (n, c)."""

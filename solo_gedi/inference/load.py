@@ -90,10 +90,9 @@ def load(
     if spec.points:
         space = SampleSpace()
     else:
-        mean = tuple(map(float, augmentation.get("mean") or spec.mean))
-        std = tuple(map(float, augmentation.get("std") or spec.std))
-        normalization, input_shape = (mean, std), (len(mean), size, size)
-        space = SampleSpace.of_images(mean, std)
+        normalization = spec.normalization(augmentation)
+        input_shape = (len(normalization[0]), size, size)
+        space = SampleSpace.of_images(*normalization)
     events = checkpoint.get("callbacks", {}).get("DivergenceGuard", {}).get("events", [])
     buffers = [buffer["chains"] for buffer in checkpoint.get("replay_buffers", [])]
     epochs = checkpoints.epochs_of(checkpoint)

@@ -119,14 +119,16 @@ def features_writer(
     with written_atomically(path) as partial:
         raw = partial.with_suffix(".npy")
         try:
-            table = np.lib.format.open_memmap(raw, "w+", np.float32, (len(files), size))
-            rows = iter(table)
+            # Not mapped into memory: a full disk would end the process by a signal.
+            with raw.open("wb") as table:
+                head = {"descr": "<f4", "fortran_order": False, "shape": (len(files), size)}
+                np.lib.format.write_array_header_1_0(table, head)
 
-            def collect(own: Tensor | None) -> None:
-                next(rows)[:] = np.nan if own is None else own.numpy()
+                def collect(own: Tensor | None) -> None:
+                    row = np.full(size, np.nan) if own is None else own.numpy()
+                    table.write(row.astype("<f4").tobytes())
 
-            yield collect
-            table.flush()
+                yield collect
             names = np.array([_utf8(str(file)) for file in files])
             with ZipFile(partial, "w", allowZip64=True) as archive:
                 archive.write(raw, "features.npy")

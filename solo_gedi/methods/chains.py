@@ -18,7 +18,7 @@ from solo_gedi.core.devices import in_words, room
 from solo_gedi.core.processes import gather, gather_to_first, get_logger, rank, world_size
 from solo_gedi.data import SampleSpace, spec_of
 from solo_gedi.errors import ConfigError
-from solo_gedi.hosts import BaseMethod, build_transform, normalization
+from solo_gedi.hosts import BaseMethod, normalization, pipelines
 
 logger = get_logger(__name__)
 
@@ -46,6 +46,22 @@ class MethodWithChains(BaseMethod):
         # Of a checkpoint, until the first step.
         self._saved_sampler: dict[str, Any] = saved_sampler({})
         self._saved_buffers: list[dict[str, Any]] = []
+
+    def on_train_start(self) -> None:
+        """Check that the views are of the normalisation that the sample space undoes.
+
+        Raises:
+            ConfigError: under solo-learn's own programs, which take their own for some data sets.
+        """
+        super().on_train_start()
+        for pipeline in pipelines(self.trainer.train_dataloader):
+            own, used = normalization_of(self.cfg), normalization(pipeline)
+            if used != own:
+                raise ConfigError(
+                    f"augmentations.0 has mean={own[0]}, std={own[1]}, but solo-learn's own "
+                    f"main_pretrain.py normalises {self.cfg.data.dataset} by mean={used[0]}, "
+                    f"std={used[1]}: set these, or take `solo-gedi pretrain`"
+                )
 
     def log_density(self, samples: Tensor) -> Tensor:
         """Log p up to a constant (Eq. 6) of points in the sample space, (n, ...) -> (n,)."""
@@ -156,12 +172,11 @@ def sample_space(cfg: DictConfig) -> SampleSpace:
 
     An image's map to network inputs is the normalisation at the end of solo-learn's pipeline.
     """
-    spec = spec_of(cfg.data.dataset)
-    if spec.points:
+    if spec_of(cfg.data.dataset).points:
         return SampleSpace()
     return SampleSpace.of_images(*normalization_of(cfg))
 
 
 def normalization_of(cfg: DictConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels that a pretraining config trains with."""
-    return normalization(build_transform(cfg.data.dataset, cfg.augmentations[0]))
+    return spec_of(cfg.data.dataset).normalization(cfg.augmentations[0])

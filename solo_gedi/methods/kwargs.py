@@ -104,8 +104,8 @@ def with_defaults(cfg: DictConfig, defaults: MethodKwargs) -> DictConfig:
             and len(prior) == kwargs.num_clusters
             and all(p >= 0 for p in prior)
             and abs(sum(prior) - 1) <= 1e-6,
-            f"{kwargs.num_clusters} (num_clusters) probabilities that sum to 1; null: equal "
-            "or without the prior term",
+            f"{kwargs.num_clusters} (num_clusters) probabilities that sum to 1; null for "
+            "equal ones or without the prior term",
         ),
         "temperature": (kwargs.temperature > 0, "above 0"),
         "input_noise_std": (kwargs.input_noise_std >= 0, "at least 0"),

@@ -30,7 +30,7 @@ def environment(device: Any) -> dict[str, str]:
     device = torch.device(device)
     path = Path(program)
     called = f"python -m {path.parent.name}" if path.name == "__main__.py" else path.name
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     found = {
         "command": f"{called} {shlex.join(arguments)}",
         "device": f"{device.type} ({name})",
@@ -42,13 +42,21 @@ def environment(device: Any) -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    if commit := _commit():
-        found["commit"] = commit
+    if of := commit():
+        found["commit"] = of
     return found
 
 
+def processor() -> str:
+    """The model of this machine's processor, as far as the system names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
 @cache
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, marked where files have changed since; empty outside of one."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():  # the package lies in an environment, perhaps below a checkout

@@ -186,19 +186,18 @@ def _of_same_checkpoint(folder: Path, model: Model) -> dict[str, Any]:
         return {}
     found = _read_json(path)
     if found is None or found.get("format") != FORMAT:
-        path.replace(path.with_name("metrics-1.json"))
-        logger.info("%s is of an earlier version: it is kept as metrics-1.json", path)
-        return {}
-    if not _state(model).items() <= found.items():
-        name = f"metrics-epochs={found.get('epochs')}"
-        # One that is there already may have measured more.
-        names = (path.with_name(f"{name}{f'-{k}' * (k > 1)}.json") for k in count(1))
-        kept = next(place for place in names if not place.exists())
-        path.replace(kept)
-        logger.info("%s is of another checkpoint: it is kept as %s", path, kept.name)
-        return {}
-    figures = [name for name in found.get("figures", ()) if (folder / name).is_file()]
-    return {**found, "figures": figures}
+        what, name = "an earlier version", "metrics-1"
+    elif not _state(model).items() <= found.items():
+        what, name = "another checkpoint", f"metrics-epochs={found.get('epochs')}"
+    else:
+        figures = [name for name in found.get("figures", ()) if (folder / name).is_file()]
+        return {**found, "figures": figures}
+    # One that is there already may have measured more.
+    names = (path.with_name(f"{name}{f'-{k}' * (k > 1)}.json") for k in count(1))
+    kept = next(place for place in names if not place.exists())
+    path.replace(kept)
+    logger.info("%s is of %s: it is kept as %s", path, what, kept.name)
+    return {}
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -160,7 +160,7 @@ class Job:
                 release(lock)
             else:
                 logger.info("%s is in use by another run of this config", found.parent)
-        return None if given is None else Path(given)
+        return None if given is None else checkpoints.of_run(given)
 
     def fit(self, train: Any, val: Any, callbacks: list[Callback]) -> tuple[Run, Trainer]:
         """Train, with checkpoints, loggers and random states as the config says.

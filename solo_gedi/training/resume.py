@@ -109,7 +109,8 @@ def check_resume(cfg: DictConfig, path: Path, model: LightningModule) -> float:
     saved = checkpoint.get("config")
     beside = checkpoints.saved_config(path) or {} if saved is None else {}
     # Versions that kept the config beside the checkpoint alone knew fewer settings.
-    found = differences(saved, cfg) if saved else _known(differences(beside, cfg))
+    found = differences(saved or beside, cfg)
+    found = found if saved else [difference for difference in found if difference[1] is not None]
     saved = saved or beside
     kept = (*MACHINE, *FOLLOWED)
     if refused := [difference for difference in found if not among(difference[0], kept)]:
@@ -171,10 +172,6 @@ def others(saved: Mapping[str, Any], cfg: Mapping[str, Any] | DictConfig) -> set
         cfg: of a run.
     """
     return {key for key, _, _ in differences(saved, cfg) if not among(key, MACHINE)}
-
-
-def _known(found: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
-    return [difference for difference in found if difference[1] is not None]
 
 
 def _flat(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -110,7 +110,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named(refused, named, run, damage, 
         message = refused("pretrain", *named(), *DIGITS, f"resume_from_checkpoint={given}")
     names = NAMES.get(damage, r"checkpoint run/a-ep=0\.ckpt")
     if command == "resume" and damage in OF_NO_ACCOUNT:
-        names = r"^max_epochs=1: resume_from_checkpoint=run/a-ep=0\.ckpt has 1 already"
+        names = r"^max_epochs=1: resume_from_checkpoint=run/a-ep=0\.ckpt already has 1"
     assert re.search(names, message), message
     assert len(message.splitlines()) == 1
 
@@ -121,7 +121,10 @@ NOT_OF_THIS_RUN = {
         (noted(method=None), r"args\.json names no method"),
         (noted(method="gedy"), r"method='gedy' does not exist"),
         (noted(data=3), r"data must be a section.*got 3"),
-        (noted(backbone={"name": "resnet18"}), r"lacks backbone\.\S+: it belongs to another network"),
+        (
+            noted(backbone={"name": "resnet18"}),
+            r"lacks backbone\.\S+: it belongs to another",
+        ),
         (noted(method_kwargs={"steps": 3}), r"method_kwargs\.steps: unknown key"),
         (lambda checkpoint, args: args.unlink(), r"run has no args\.json"),
         (lambda checkpoint, args: checkpoint.rename("run/a-ep=last.ckpt"), r"no checkpoint"),

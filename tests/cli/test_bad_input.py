@@ -122,7 +122,7 @@ SETTINGS = {
     "wandb=3": r"wandb must be a section.*got 3",
     "wandb.enabled=maybe": r"wandb\.enabled must be true or false, got 'maybe'",
     "resume_from_checkpoint=nowhere": r"checkpoint nowhere does not exist",
-    "resume_from_checkpoint=.": r"checkpoint \. does not exist",
+    "resume_from_checkpoint=.": r"\. holds no checkpoint",
     "resume_from_checkpoint=afile": r"checkpoint afile cannot be read",
     # what Lightning would stumble over, or refuse while it trains
     "+val_check_interval=0": r"val_check_interval must be a finite number above 0, or null, got 0",

@@ -1,6 +1,7 @@
 """Help, version and pipes: what a shell sees first."""
 
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -89,6 +90,12 @@ def test_hydras_way_of_naming_a_config_works(solo_gedi, scripts):
     said.add(solo_gedi("pretrain", "digits/gedi", "seed=3", "--cfg")[1])
     assert len(said) == 1
     assert "seed: 3" in said.pop()
+
+
+def test_a_config_may_lie_in_a_folder_named_like_a_setting(solo_gedi, scripts, tmp_path):
+    copy = shutil.copytree(scripts, tmp_path / "lr=0.1")
+    _, said, _ = solo_gedi("pretrain", copy / "pretrain" / "digits" / "gedi.yaml", "--cfg")
+    assert said == solo_gedi("pretrain", "digits/gedi", "--cfg")[1]
 
 
 def test_debug_shows_the_traceback():

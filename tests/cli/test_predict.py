@@ -71,3 +71,13 @@ for given in ("many/0[01]*.png", "many"):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     few, many = (int(line) for line in done.stdout.splitlines() if line.isdecimal())
     assert many - few < 60
+
+
+def test_a_name_that_the_output_cannot_write_is_escaped(console, trained, tmp_path):
+    image = tmp_path / "\u56fe.png"
+    Image.new("L", (8, 8)).save(image)
+    done = console(
+        "solo-gedi", "predict", trained("gedi"), image, env={"PYTHONIOENCODING": "latin-1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u56fe.png," in done.stdout

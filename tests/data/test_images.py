@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import transforms
 
 from solo_gedi.data import read_image, to_rgb
 from solo_gedi.data.transforms import Channels
+from solo_gedi.data.transforms import plain as plain_view
 from solo_gedi.errors import DataError
 
 GREY = 60
@@ -188,3 +190,29 @@ def test_channels_do_not_change_grey_or_lose_white():
     assert np.array_equal(Channels(1)(grey), grey)
     assert np.array_equal(Channels(1)(Channels(3)(grey)), grey)
     assert Channels(1)(Image.new("RGBA", (1, 1), (0, 0, 0, 0))).getpixel((0, 0)) == 255
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_grey_tiff_is_turned_pixel_by_pixel(tmp_path, kind):
+    """Uncompressed ones Pillow maps into memory, and takes their size after the turn for before."""
+    pixels = np.arange(16, dtype=kind).reshape(2, 8) * np.array(np.iinfo(kind).max // 15, kind)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
+    read = np.asarray(read_image(tmp_path / "a.tif"))[..., 0]
+    assert np.array_equal(read, np.rot90(np.arange(16).reshape(2, 8) * 17, -1))
+
+
+@pytest.mark.parametrize("size", [(30_000, 1), (2, 60_000)])
+def test_a_line_is_not_enlarged_whole(size):
+    seen = []
+
+    class Resize(transforms.Resize):
+        def forward(self, image):
+            seen.append(super().forward(image))
+            return seen[-1]
+
+    whole = plain_view(32, (0.5,) * 3, (0.5,) * 3)
+    whole.transforms[2] = Resize(32)
+    assert whole(Image.new("RGB", size)).shape == (3, 32, 32)
+    assert max(seen[0].size) <= 3200

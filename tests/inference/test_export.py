@@ -451,3 +451,11 @@ def test_the_shipped_model_is_small_and_clusters():
 def test_a_folder_of_the_same_name_comes_first(trained):
     export(trained("swav"), "gedi-digits")
     assert load("gedi-digits").config["method"] == "swav"
+
+
+def test_weights_beyond_fp16_are_refused(trained, tmp_path):
+    model = load(trained("gedi"))
+    model.head.layers[0].bias.data[0] = 7e4
+    with pytest.raises(ConfigError, match="fp16 ends at 65504, and projector.layers.0.bias has 7"):
+        export(model, tmp_path / "out", precision="fp16")
+    assert not any((tmp_path / "out").glob("*"))

@@ -236,7 +236,7 @@ def test_a_folder_around_several_runs_is_not_guessed_from(trained_copy):
     assert load(around).num_clusters == load(around / "gedi").num_clusters == 10
     shutil.copytree(run, around / "gedi" / "two")
     for folder in (around, around / "gedi"):
-        with pytest.raises(CheckpointError, match=r"holds 2 runs: choose one, such as around/gedi/"):
+        with pytest.raises(CheckpointError, match=r"2 runs: choose one, such as around/gedi/"):
             load(folder)
 
 
@@ -274,3 +274,9 @@ def test_a_run_a_path_a_string_and_a_cell_mean_the_same(trained_copy, tmp_path):
     states = [model.state_dict() for model in models]
     assert all(torch.equal(state[k], v) for state in states for k, v in states[0].items())
     assert models[-1].folder == cell
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_prototypes_of_another_precision_are_read(trained, precision):
+    model = load(trained("swav", f"precision={precision}"))
+    assert model.cluster_logits(torch.zeros(2, *model.input_shape)).dtype == torch.float32

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -300,3 +301,29 @@ def test_images_without_labels_have_a_reference_too(load_config, image_folder):
     model = load(run)
     assert model.reference.images == 8
     assert sorted(row["typicality"] for row in predict(model, "train"))[0] < 0.01
+
+
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=16k tmpfs {disk} && cd {disk} && exec {python} -c '
+import sys
+from solo_gedi.cli import main
+sys.exit(main(sys.argv[1:]))' predict {model} {photos} --features f.npz
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode != 0,
+    reason="needs a disk of its own",
+)
+def test_a_full_disk_ends_with_a_message(console, trained, tmp_path):
+    folder, disk = tmp_path / "photos", tmp_path / "disk"
+    folder.mkdir()
+    disk.mkdir()
+    for k in range(1000):  # of 8 features each, as numbers 32 kB
+        Image.new("L", (8, 8), k % 256).save(folder / f"{k}.png")
+    names = {"disk": disk, "python": sys.executable, "model": trained("gedi"), "photos": folder}
+    done = console("unshare", "-Urm", "sh", "-c", ON_A_SMALL_DISK.format(**names))
+    assert done.returncode == 2, done.stderr
+    assert "solo-gedi predict: error: [Errno 28] No space left" in done.stderr
+    assert "Traceback" not in done.stderr

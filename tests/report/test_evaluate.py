@@ -7,6 +7,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
 
@@ -25,7 +26,7 @@ from solo_gedi.evaluation.pictures import RocCurves
 from solo_gedi.evaluation.probe import probe_config
 from solo_gedi.evaluation.rows import select
 from solo_gedi.evaluation.subject import subject_of
-from solo_gedi.inference import load
+from solo_gedi.inference import export, load
 from solo_gedi.report import evaluate, folder, plots
 
 QUICK = {"fid_features": "backbone", "steps": 2, "num_samples": 50}
@@ -157,6 +158,20 @@ def test_points_are_clustered_and_mapped(run_of):
     assert list(result.figures) == [*shown, "samples_fresh", "samples_buffer"]
     assert {row["split"] for row in result.rows} == {"fresh points"}
     assert {row["against"] for row in select(result.rows, task="ood")} == {"uniform"}
+
+
+def test_points_are_told_from_other_points():
+    jem = Path(__file__).parents[1] / "inference" / "version_0_1" / "jem-moons"
+    result = evaluate(load(jem), "ood", ood="circles", write=False)
+    assert not result.not_done
+    assert {row["against"] for row in result.rows} == {"circles"}
+
+
+def test_pixels_too_many_for_the_memory_are_left_out_and_said(run, monkeypatch):
+    monkeypatch.setattr("solo_gedi.evaluation.subject.MOST_PIXELS", 10)
+    result = evaluate(run, "clustering")
+    assert re.match(r"pixels: \d+ images of 64 numbers each", result.not_done["clustering"])
+    assert {row["source"] for row in select(result.rows, metric="nmi")} == {"model", "kmeans"}
 
 
 def test_distance_on_other_features_is_not_called_fid(run):
@@ -421,6 +436,10 @@ class TestSecondEvaluation:
         assert (run / "metrics-1.json").read_text() == old
         assert metrics == written(run)
         assert {row["task"] for row in metrics["results"]} == {"triad"}
+        (run / "metrics.json").write_text("{}")
+        evaluate(run, "triad")
+        assert (run / "metrics-1.json").read_text() == old
+        assert (run / "metrics-1-2.json").read_text() == "{}"
 
 
 class TestEarlyEnd:
@@ -615,3 +634,21 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(run, monkey
     monkeypatch.setitem(tasks.TASKS, "triad", lambda subject: pytest.fail("it began"))
     with pytest.raises(ConfigError, match="the run's folder: cannot write to"):
         evaluate(run, "triad")
+
+
+def test_an_export_is_evaluated_on_the_data_that_are_named(run_of, tmp_path):
+    """It keeps no absolute paths."""
+    model = load(run_of("gedi"))
+    places = {"train_path": "/data/train", "val_path": "/data/val", "test_path": None}
+    model.config = {**model.config, "data": {**model.config["data"], **places}}
+    export(model, tmp_path / "out")
+    assert evaluate(tmp_path / "out", "samples").figures.keys() == {"samples_fresh"}
+    result = evaluate(tmp_path / "out", "clustering,knn", overrides=["data.val_path=val"])
+    assert select(result.rows, task="clustering", metric="nmi")
+    assert "data.train_path" in result.not_done["knn"]
+
+
+def test_features_of_a_network_for_other_images_are_refused(run, trained):
+    other = trained("gedi", "augmentations.0.crop_size=16")
+    with pytest.raises(ConfigError, match=r"takes images of shape \(1, 16, 16\), not \(1, 8, 8\)"):
+        evaluate(run, "fid", fid_features=other, num_samples=4, steps=1)

@@ -64,11 +64,12 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
         *(["+method_kwargs.epoch_queue_starts=1"] if method == "swav" and workers else []),
     ]
     whole = pretrain(load_config(method, *overrides))
-    stopped = tmp_path / "stopped" / "half.ckpt"
+    stopped = tmp_path / "stopped" / checkpoint(whole, 1).name
     stopped.parent.mkdir()
     shutil.copy(checkpoint(whole, 1), stopped)
 
-    resumed = pretrain(load_config(method, *overrides, f"resume_from_checkpoint={stopped}"))
+    given = stopped.parent if method == "swav" else stopped
+    resumed = pretrain(load_config(method, *overrides, f"resume_from_checkpoint='{given}'"))
     assert resumed.folder != whole.folder
     ends = [torch.load(checkpoint(run, 3), weights_only=True) for run in (whole, resumed)]
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "global_step"):

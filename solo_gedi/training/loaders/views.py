@@ -12,7 +12,7 @@ from solo_gedi import hosts
 from solo_gedi.core.processes import get_logger
 from solo_gedi.data import KNOWN, spec_of
 from solo_gedi.data.transforms import Channels, Transform, plain
-from solo_gedi.errors import ConfigError, GEDIError, MissingPackageError, reason
+from solo_gedi.errors import ConfigError, DataError, GEDIError, MissingPackageError, reason
 from solo_gedi.methods import normalization_of
 from solo_gedi.training.loaders.batches import TrainingLoader
 from solo_gedi.training.loaders.reading import (
@@ -46,7 +46,7 @@ def pretrain_loader(cfg: DictConfig) -> TrainingLoader:
     transform: Transform = transforms.PILToTensor()
     if not cfg.data.get("augment_on_device"):
         transform = hosts.multi_view(*_pipelines(cfg))
-        mean, _ = hosts.normalization(_transform(cfg, 0))
+        mean, _ = normalization_of(cfg)
         if spec_of(cfg.data.dataset).has_class_folders and len(mean) == 1:
             transform = transforms.Compose([Channels(1), transform])  # of folders, read in colour
         if cfg.debug_augmentations:
@@ -67,6 +67,8 @@ def training_images(cfg: DictConfig, limit: int) -> Iterator[Tensor]:
     Raises:
         DataError: if the data cannot be read.
     """
+    if cfg.data.train_path is None:
+        raise DataError("data.train_path names no folder of images")
     transform = plain(cfg.augmentations[0].crop_size, *normalization_of(cfg))
     loader = loader_of(_training_images(cfg, transform), cfg, batch_size=100, limit=limit)
     return (x for _, x, _ in loader)
@@ -118,9 +120,9 @@ def with_normalization(cfg: DictConfig) -> DictConfig:
     Args:
         cfg: of images.
     """
-    cfg = cfg.copy()
-    for i, entry in enumerate(cfg.augmentations):
-        mean, std = hosts.normalization(_transform(cfg, i))
+    cfg, spec = cfg.copy(), spec_of(cfg.data.dataset)
+    for entry in cfg.augmentations:
+        mean, std = spec.normalization(entry)
         entry.mean, entry.std = list(mean), list(std)
     return cfg
 
