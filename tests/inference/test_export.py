@@ -346,7 +346,7 @@ def test_the_card_is_made_from_the_run(trained_copy):
     for line in (
         "gedi on digits: 10 clusters by the cluster head, inputs 1 x 8 x 8, "
         f"{weights:,} weights in fp16.",
-        "It is an energy-based model: it clusters images, says how likely each is, tells what is "
+        "It is an energy-based model: it clusters images, says how likely each is, detects those "
         "unlike its training data, and draws samples.",
         "An image's shorter side becomes 8 pixels, the middle is cut out, and pixels in [0, 1] are "
         "normalised by mean (0.3) and std (0.35).",

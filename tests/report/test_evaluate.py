@@ -516,6 +516,8 @@ class TestEarlyEnd:
 
         monkeypatch.setattr(PIL.Image, "open", killed)
 
+        (tmp_path / "x.png").touch()
+
         def reading(subject):
             images.read_image(tmp_path / "x.png")
             yield from ()
