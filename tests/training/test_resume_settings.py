@@ -178,7 +178,7 @@ def test_auto_resume_tells_of_a_run_that_is_shorter_alone(cosine, caplog):
     caplog.set_level(logging.INFO, "solo_gedi")
     longer = pretrain(cosine({"max_epochs": 2, "auto_resume.enabled": True}))
     assert longer.folder != run.folder
-    expected = f"{run.checkpoint} differs from this run in max_epochs=1 alone"
+    expected = f"{run.checkpoint} differs from this run only in max_epochs=1"
     assert any(expected in message for message in caplog.messages)
 
 
