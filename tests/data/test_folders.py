@@ -79,7 +79,7 @@ def test_classes_have_the_labels_of_their_names(image_folder):
 @pytest.mark.parametrize(
     ("change", "labelled", "says"),
     [
-        (lambda: Path("images", "d").mkdir(), True, "the class folder d, which contains"),
+        (lambda: Path("images", "d").mkdir(), True, "images has the class folder d, which"),
         (lambda: None, True, "images has no class folders; data.no_labels=true takes"),
         (lambda: None, False, "images contains no images"),
     ],
