@@ -137,8 +137,8 @@ def check_state(state: dict[str, Tensor], own: dict[str, Tensor], path: str | Pa
         >>> check_state({"weight": torch.ones(2, 3)}, network.state_dict(), "gedi-ep=0.ckpt")
         Traceback (most recent call last):
         ...
-        solo_gedi.errors.CheckpointError: checkpoint gedi-ep=0.ckpt lacks bias: it is of another \
-network
+        solo_gedi.errors.CheckpointError: checkpoint gedi-ep=0.ckpt lacks bias: it belongs to \
+another network
     """
     if broken := next((key for key, value in state.items() if not value.isfinite().all()), None):
         raise CheckpointError(f"{broken} in checkpoint {path} is not finite: the run diverged")

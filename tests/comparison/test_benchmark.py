@@ -150,7 +150,7 @@ def test_a_signal_ends_the_cells_and_leaves_the_tables(number, monkeypatch, tmp_
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Interrupted, match="run the same again") as ended:
+    with pytest.raises(Interrupted, match="run the same command again") as ended:
         benchmark("toy", **TOY)
     thread.join()
     assert ended.value.signal == number

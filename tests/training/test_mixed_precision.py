@@ -78,7 +78,8 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(load_config, micro_
         torch.testing.assert_close(after[name].detach(), before - rate * mean, msg=name)
 
 
-def test_the_samplers_precision_is_chosen_said_and_kept(load_config, caplog):
+def test_the_samplers_precision_is_chosen_said_and_kept(load_config, caplog, monkeypatch):
+    monkeypatch.setattr("solo_gedi.core.sampler.has_bf16", lambda device: True)
     caplog.set_level("INFO", logger="solo_gedi")
     overrides = ("data.num_workers=0", "checkpoint.keep_prev=true", "max_epochs=2")
     run = pretrain(load_config("gedi", *overrides))
