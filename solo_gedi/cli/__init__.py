@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from traceback import clear_frames
 from typing import NoReturn
 
-from solo_gedi.errors import ConfigError, GEDIError, Interrupted, is_of_disk, reason
+from solo_gedi.errors import ConfigError, GEDIError, Interrupted, is_of_disk
 from solo_gedi.memory import keep_freed_memory
 
 COMMANDS = {
@@ -109,18 +109,13 @@ def _main(given: list[str], debug: bool) -> int:
         if processes is None or processes.is_first():
             print(ended, flush=True)
         return 128 + ended.signal
-    except GEDIError as error:
-        if debug:
+    except (GEDIError, OSError) as error:
+        if debug or not (isinstance(error, GEDIError) or is_of_disk(error)):
             raise
         if not getattr(error, "said", False):
             print(f"solo-gedi {command}: error: {error}", file=sys.stderr)
         # The error's frames hold the workers of a DataLoader, which would delay the end by seconds.
         clear_frames(error.__traceback__)
-        return 2
-    except OSError as error:
-        if debug or not is_of_disk(error):
-            raise
-        print(f"solo-gedi {command}: error: {reason(error)}", file=sys.stderr)
         return 2
 
 

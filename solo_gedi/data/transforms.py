@@ -41,6 +41,15 @@ class Shortened:
         return middle
 
 
+def whole(size: int) -> list[Callable[[Image.Image], Image.Image]]:
+    """The steps of a PIL image to a square: the shorter side becomes `size`, the middle is cut out.
+
+    Args:
+        size: pixels a side.
+    """
+    return [Shortened(), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
+
+
 def plain(
     size: int, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[[Image.Image], Tensor]:
@@ -53,6 +62,5 @@ def plain(
         mean: per channel.
         std: per channel.
     """
-    whole = [Shortened(), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
-    steps = [Channels(len(mean)), *whole]
+    steps = [Channels(len(mean)), *whole(size)]
     return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])

@@ -148,7 +148,7 @@ class Subject:
         path = data.train_path if train else data.val_path
         if path is None:
             return False
-        if self.spec.has_class_folders and path is not None and Path(path).is_dir():
+        if self.spec.has_class_folders and Path(path).is_dir():
             return not data.no_labels and bool(class_folders(path))
         return not data.no_labels
 

@@ -14,7 +14,7 @@ from solo_gedi import backbones
 from solo_gedi.backbones import BackboneFactory as BackboneFactory
 from solo_gedi.backbones import features_dim as features_dim
 from solo_gedi.data import spec_of
-from solo_gedi.data.transforms import BICUBIC, Shortened
+from solo_gedi.data.transforms import whole
 from solo_gedi.errors import DataError
 
 
@@ -60,8 +60,7 @@ def whole_image(transform: Any, size: int) -> Any:
     steps = getattr(transform, "transform", transform).transforms
     cropping = (transforms.RandomResizedCrop, transforms.Resize)
     kept = [step for step in steps if not isinstance(step, cropping)]
-    whole = [Shortened(), transforms.Resize(size, BICUBIC), transforms.CenterCrop(size)]
-    steps[:] = [*whole, *kept]
+    steps[:] = [*whole(size), *kept]
     return transform
 
 
