@@ -59,7 +59,7 @@ setup: $(VENV)/installed
 
 # The stamp is written last, so an interrupted set-up is done again.
 $(VENV)/installed: pyproject.toml setup.py Makefile
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "solo-gedi needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 14) else "solo-gedi needs Python 3.10 to 3.14, not %d.%d: make PYTHON=python3.11" % v)'
 	@echo "Set-up, once: 1 of 4, a Python environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip

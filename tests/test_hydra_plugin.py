@@ -5,6 +5,10 @@ import torch
 
 from solo_gedi import hosts
 
+pytestmark = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="programs of Hydra 1.3 do not start on Python 3.14"
+)
+
 # A main program that imports solo-learn as its own main_pretrain.py and main_linear.py do.
 MAIN = """
 import sys

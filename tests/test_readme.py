@@ -15,10 +15,10 @@ def test_make_demo_runs_the_demo(console):
 
 
 def test_python_versions_are_those_of_the_package():
-    assert "Python 3.10 to 3.13" in README
+    assert "Python 3.10 to 3.14" in README
     project = (ROOT / "pyproject.toml").read_text()
-    assert ">=3.10,<3.14" in project
-    for minor in range(10, 14):
+    assert ">=3.10,<3.15" in project
+    for minor in range(10, 15):
         assert f"Programming Language :: Python :: 3.{minor}" in project
 
 
