@@ -107,7 +107,7 @@ RULES: dict[str, Rule] = {
     "scheduler.warmup_start_lr": _number(0),
     "scheduler.min_lr": _number(0),
     "scheduler.interval": _choice("step", "epoch"),
-    "data.train_path": _TEXT,
+    "data.train_path": _or_null(_TEXT),  # null where nothing is trained: of an export, say
     "data.val_path": _or_null(_TEXT),
     "data.test_path": _or_null(_TEXT),
     "data.num_workers": _whole(0, 1024),  # processes

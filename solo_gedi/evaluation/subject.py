@@ -319,10 +319,8 @@ def _check(cfg: DictConfig, model: Model) -> None:
     from solo_gedi.methods import register
 
     register()
-    if cfg.data.get("train_path") is None:  # of an export, which has no places of its machine
-        cfg.data.pop("train_path", None)
+    cfg.data.setdefault("train_path", None)  # an export has no places of its machine
     check(cfg, _REQUIRED, "the run's config")
-    cfg.data.setdefault("train_path", None)
     check_choice("method", cfg.method, hosts.METHODS)
     method = hosts.METHODS[cfg.method]
     if getattr(method, "has_energy", False) != model.has_energy:
