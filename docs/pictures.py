@@ -1,12 +1,15 @@
-"""The moving pictures of the documentation.
+"""Pictures of the documentation that no command leaves behind.
 
     python -m docs.pictures
 
 draws `docs/pictures/chains.gif`, chains of the shipped model of digits on their way from noise, and
 `docs/pictures/circles.gif`, the energy landscape of GEDI while it learns the two rings. Both take
-a few minutes on one core, and come out the same again.
+a few minutes on one core, and come out the same again. `docs/pictures/sensitivity_*.png`, Figure 2,
+are drawn from the stored results.
 """
 
+import json
+import statistics
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +78,19 @@ def circles(path: Path) -> None:
     save(frames, path, milliseconds=300)
 
 
+def sensitivity(dataset: str) -> None:
+    """NMI by the weights of the terms, where it was measured."""
+    from solo_gedi.comparison import overview
+
+    stored = json.loads((HERE.parent / "results" / "toy_sensitivity.json").read_text())
+    nmi: dict[tuple[int, int], float] = {}
+    for row in stored["rows"]:
+        if row["data set"] == dataset:
+            prior = int(row["metric"].removeprefix("prior "))
+            nmi[row["weight of invariance"], prior] = statistics.fmean(row["values"])
+    overview.sensitivity(nmi, dataset, HERE)
+
+
 def save(frames: list[Image.Image], path: Path, milliseconds: int) -> None:
     """Write a GIF that goes on for ever and rests at its end."""
     first, *rest = frames
@@ -85,5 +101,7 @@ def save(frames: list[Image.Image], path: Path, milliseconds: int) -> None:
 
 
 if __name__ == "__main__":
+    for dataset in ("circles", "moons"):
+        sensitivity(dataset)
     chains(HERE / "chains.gif")
     circles(HERE / "circles.gif")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from solo_gedi.comparison import tables
 from solo_gedi.comparison.measures import NMI
 from solo_gedi.comparison.plan import Cell
-from solo_gedi.comparison.suites import GRID
 from solo_gedi.comparison.tables import Results, Row
 from solo_gedi.report.page import Figure, Part, Section, Table, write_report
 
@@ -60,7 +59,7 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
         weights = {c.method: c.weights for c in cells if c.dataset == dataset and c.weights}
         if weights:
             nmi = {w: _nmi(results[dataset, method]) for method, w in weights.items()}
-            parts.append(_sensitivity(nmi, dataset, out))
+            parts.append(sensitivity(nmi, dataset, out))
     parts.append(Table("Where the time went, seconds", _seconds(results)))
     parts.append(Table("Everything that was measured", [tables.shown(r) for r in everything]))
     write_report(out / "report.html", title, parts)
@@ -113,19 +112,26 @@ def _nmi(results: Results) -> float:
     return statistics.fmean(values) if values else math.nan
 
 
-def _sensitivity(nmi: dict[tuple[int, int], float], dataset: str, out: Path) -> Figure:
-    """Figure 2: mean NMI over the weights of the invariance and the prior term."""
+def sensitivity(nmi: dict[tuple[int, int], float], dataset: str, out: Path) -> Figure:
+    """Figure 2: mean NMI over the weights of the invariance and the prior term.
+
+    Args:
+        nmi: by these two weights, in this order; places that are missing or NaN stay empty.
+        dataset: in the title and the file's name.
+        out: folder of the picture, `sensitivity_<dataset>.png`.
+    """
     from matplotlib.figure import Figure as Canvas
 
     from solo_gedi.report.plots import save_figure
 
     figure = Canvas((4.5, 4), layout="tight")
     axis = figure.subplots()
-    grid = [[nmi.get((inv, prior), math.nan) for prior in GRID] for inv in GRID]
+    weights = [sorted(set(values)) for values in zip(*nmi, strict=True)]
+    grid = [[nmi.get((inv, prior), math.nan) for prior in weights[1]] for inv in weights[0]]
     image = axis.imshow(grid, origin="lower", vmin=0, vmax=1)
     axis.set(xlabel="weight of the prior term", ylabel="weight of the invariance term")
-    axis.set_xticks(range(len(GRID)), list(map(str, GRID)))
-    axis.set_yticks(range(len(GRID)), list(map(str, GRID)))
+    axis.set_xticks(range(len(weights[1])), list(map(str, weights[1])))
+    axis.set_yticks(range(len(weights[0])), list(map(str, weights[0])))
     figure.colorbar(image, label="NMI")
     path = out / f"sensitivity_{dataset}.png"
     save_figure(figure, path)

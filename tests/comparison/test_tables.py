@@ -1,7 +1,9 @@
 import csv
 import json
+import math
 import statistics
 
+import numpy as np
 import pytest
 
 from solo_gedi.comparison import measures, overview, tables
@@ -209,3 +211,20 @@ def test_sensitivity_is_drawn(tmp_path):
         path.write_text(json.dumps(metrics("moons", cell.method, 0, 0.5)))
     overview.write("sensitivity", cells, tmp_path / "out", "about")
     assert (tmp_path / "out" / "sensitivity_moons.png").stat().st_size > 1000
+
+
+def test_figure_2_has_the_weights_that_were_run_invariance_upwards(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "solo_gedi.report.plots.save_figure", lambda canvas, path: drawn.append(canvas)
+    )
+    nmi = {(30, 0): 0.1, (30, 10): 0.2, (5, 10): math.nan, (5, 0): 0.4, (40, 10): 0.6}
+    overview.sensitivity(nmi, "moons", tmp_path)
+    axis = drawn[0].axes[0]
+    shown = axis.images[0].get_array().filled(math.nan)
+    assert shown == pytest.approx(
+        np.array([[0.4, math.nan], [0.1, 0.2], [math.nan, 0.6]]), nan_ok=True
+    )
+    assert axis.images[0].origin == "lower"
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "10"]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["5", "30", "40"]
