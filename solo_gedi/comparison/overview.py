@@ -20,10 +20,11 @@ CLUSTER_MAP = "clusters"  # the picture of an evaluation that shows the plane
 _SHOWN = ("feature_map", "ood_roc", "samples_fresh", "samples_buffer")  # of each method
 
 _NOTES = {
-    "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI: "
-    "on images its values lie near what chance gives as a mean over mini-batches, which the full "
-    "table has, with its chance level, beside the whole set's. ",
-    "OOD AUROC": "Higher scores mean in-distribution. ",
+    "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI; as "
+    "means over mini-batches its values on SVHN and CIFAR-100 would be those of chance. The full "
+    "table has such means, with their chance level, beside the whole set's. ",
+    "OOD AUROC": "AUROC is that of the paper's score, the norm of the gradient of log p; the full "
+    "table has the other scores. ",
 }
 
 
@@ -46,7 +47,7 @@ def write(title: str, cells: Sequence[Cell], out: Path, commands: str) -> list[R
     done = sum(cell.state != "to do" for cell in cells)
     about = f"{done} of {len(cells)} cells have been run. {commands}"
     note = "".join(n for name, n in _NOTES.items() if any(name in row["measure"] for row in rows))
-    note += "Mean ± standard deviation over the seeds; the paper's values from its Tables 2, 6, 8."
+    note += "Mean ± standard deviation over the seeds; the paper's values: Tables 2 and 6 to 10."
     parts: list[Part] = [
         Section("The suite", (), about),
         Table("Beside the paper", [tables.shown(row) for row in rows], note),

@@ -138,6 +138,6 @@ SUITES = {
         PROBES,
         ood=("svhn", "cifar10"),
     ),
-    "folder": Suite("custom", {"custom": ()}, _ON_IMAGES, PROBES, required=_FOLDERS),
+    "folder": Suite("custom", {"custom": ()}, _WITH_LETTER, PROBES, required=_FOLDERS),
     "passes-folder": Suite("custom", {"custom": ()}, _PASSES, PROBES, required=_FOLDERS),
 }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from solo_gedi.comparison.measures import MEASURES, NMI, PIXELS, alike
+from solo_gedi.comparison.measures import NMI, PIXELS, alike, measures
 from solo_gedi.comparison.plan import Cell
 from solo_gedi.config.keys import leaves
 from solo_gedi.errors import ConfigError
@@ -72,7 +72,8 @@ def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
     """
     rows = []
     for dataset in dict.fromkeys(dataset for dataset, _ in results):
-        for measure in MEASURES:
+        runs = [run for (d, _), of in results.items() if d == dataset for run in of.finished]
+        for measure in measures(runs):
             theirs, of_measure = measure.papers(dataset), []
             for method in [m for d, m in results if d == dataset]:
                 finished, failed = results[dataset, method]
@@ -90,9 +91,6 @@ def comparison(results: dict[tuple[str, str], Results]) -> list[Row]:
                         }
                     )
             if measure is NMI:
-                runs = [
-                    run for (d, _), of in results.items() if d == dataset for run in of.finished
-                ]
                 of_measure += _trivial(runs, of_measure[0])
             if any(row["seeds"] for row in of_measure) or measure is NMI:
                 rows += of_measure

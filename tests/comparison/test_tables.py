@@ -108,12 +108,14 @@ def test_one_data_sets_auroc_is_not_taken_for_anothers(where):
         {**ood, "score": "log_density", "against": "cifar10", "value": 0.5},
         {**ood, "score": "neg_grad_norm", "against": "cifar100", "value": 0.1},
         {**ood, "score": "neg_grad_norm", "against": "cifar10", "value": 0.9},
+        {**ood, "score": "neg_grad_norm", "against": "kmnist", "value": 0.7},
         {"task": "fid", "metric": "frechet_distance", "features": "backbone", "value": 3},
         {"task": "fid", "metric": "fid", "features": "inception", "value": 7},
     )
     assert rows["OOD AUROC against cifar10"]["mean"] == 0.9
     assert rows["OOD AUROC against cifar10"]["paper"] == 0.8
     assert rows["OOD AUROC against cifar100"]["mean"] == 0.1
+    assert rows["OOD AUROC against kmnist"]["mean"] == 0.7  # which the paper does not have
     assert rows["FID"]["mean"] == 7
 
 

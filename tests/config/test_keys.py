@@ -321,6 +321,7 @@ def test_all_views_are_of_one_normalisation():
         *("optimizer.classifier_lr=1", "+optimizer.exclude_bias_n_norm_wd=true"),
         *("checkpoint.dir=x", "resume_from_checkpoint=x", "+data.fraction=0.5"),
         *("accumulate_grad_batches=4", "+max_steps=7", "+optimizer.kwargs.eps=0.1"),
+        *("augmentations.0.num_crops=3", "augmentations.0.crop_size=7"),
     ],
 )
 def test_the_toy_study_refuses_what_only_pretraining_reads(override):

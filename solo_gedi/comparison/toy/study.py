@@ -23,7 +23,6 @@ _READ = {
     *("optimizer.name", "optimizer.batch_size", "optimizer.lr", "optimizer.weight_decay"),
     *("scheduler.name", "scheduler.warmup_epochs", "scheduler.min_lr", "devices", "num_nodes"),
     *("max_epochs", "limit_train_batches", "divergence.policy", "divergence.limit"),
-    *("augmentations.N.crop_size", "augmentations.N.num_crops"),
 }
 
 
