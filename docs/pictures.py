@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 import solo_gedi as sg
+from docs.render import RESULTS
 
 HERE = Path(__file__).parent / "pictures"
 SEED = 0
@@ -82,7 +83,7 @@ def sensitivity(dataset: str) -> None:
     """NMI by the weights of the terms, where it was measured."""
     from solo_gedi.comparison import overview
 
-    stored = json.loads((HERE.parent / "results" / "toy_sensitivity.json").read_text())
+    stored = json.loads((RESULTS / "toy_sensitivity.json").read_text())
     nmi: dict[tuple[int, int], float] = {}
     for row in stored["rows"]:
         if row["data set"] == dataset:

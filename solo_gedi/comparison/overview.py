@@ -21,8 +21,8 @@ _SHOWN = ("feature_map", "ood_roc", "samples_fresh", "samples_buffer")  # of eac
 
 _NOTES = {
     "NMI": "NMI is that of the whole test set. The paper does not say how it computes its NMI; as "
-    "means over mini-batches its values on SVHN and CIFAR-100 would be those of chance. The full "
-    "table has such means, with their chance level, beside the whole set's. ",
+    "means over mini-batches its values on SVHN and CIFAR-100 would be at most those of chance. "
+    "The full table has such means, with their chance level, beside the whole set's. ",
     "OOD AUROC": "AUROC is that of the paper's score, the norm of the gradient of log p; the full "
     "table has the other scores. ",
 }

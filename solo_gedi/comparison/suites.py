@@ -59,8 +59,8 @@ class Suite:
 _POINTS = {name: (f"dataset={name}",) for name in ("moons", "circles")}
 _TABLE_2 = ("jem", "swav", "barlow", "gedi_nounif", "gedi_noinv", "gedi_nogen", "gedi")
 _ON_POINTS = {name: Method(name) for name in (*_TABLE_2, "gedi_paper")}
-_WITH_LETTER = {name: Method(name) for name in PROBES}
-_ON_IMAGES = {name: method for name, method in _WITH_LETTER.items() if name != "gedi_paper"}
+_ON_IMAGES = {name: Method(name) for name in PROBES}
+_ON_DIGITS = {name: method for name, method in _ON_IMAGES.items() if name != "gedi_paper"}
 _WEIGHTS = {
     f"inv={inv} prior={prior}": Method(
         "gedi",
@@ -124,20 +124,18 @@ SUITES = {
         "digits", {"digits": ()}, _steadied(1.6e-2, {**_STEADYING, **_OF_THE_TRAINER}), PROBES
     ),
     "passes": Suite("digits", {"digits": ()}, _PASSES, PROBES),
-    "digits": Suite("digits", {"digits": ()}, _ON_IMAGES, PROBES),
+    "digits": Suite("digits", {"digits": ()}, _ON_DIGITS, PROBES),
     # The classic pair, and digits of scikit-learn's wheel.
-    "fashion": Suite(
-        "fashion", {"fashion_mnist": ()}, _WITH_LETTER, PROBES, ood=("mnist", "digits")
-    ),
-    "svhn": Suite("svhn", {"svhn": ()}, _WITH_LETTER, PROBES, ood=("cifar10", "cifar100")),
-    "cifar10": Suite("cifar", {"cifar10": ()}, _WITH_LETTER, PROBES, ood=("svhn", "cifar100")),
+    "fashion": Suite("fashion", {"fashion_mnist": ()}, _ON_IMAGES, PROBES, ood=("mnist", "digits")),
+    "svhn": Suite("svhn", {"svhn": ()}, _ON_IMAGES, PROBES, ood=("cifar10", "cifar100")),
+    "cifar10": Suite("cifar", {"cifar10": ()}, _ON_IMAGES, PROBES, ood=("svhn", "cifar100")),
     "cifar100": Suite(
         "cifar",
         {"cifar100": ("dataset=cifar100",)},
-        _WITH_LETTER,
+        _ON_IMAGES,
         PROBES,
         ood=("svhn", "cifar10"),
     ),
-    "folder": Suite("custom", {"custom": ()}, _WITH_LETTER, PROBES, required=_FOLDERS),
+    "folder": Suite("custom", {"custom": ()}, _ON_IMAGES, PROBES, required=_FOLDERS),
     "passes-folder": Suite("custom", {"custom": ()}, _PASSES, PROBES, required=_FOLDERS),
 }
